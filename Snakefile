@@ -1,0 +1,55 @@
+# Penumbra: segmentation with ambiguous labels, reproduced, compared and audited.
+# `snakemake --list-target-rules` is the menu; docs/ explains it.
+import os
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# The library is used from this checkout, whether it is installed or not.
+sys.path.insert(0, os.path.join(workflow.basedir, "src"))
+
+from penumbra import paths
+from penumbra.workflow.plan import Told
+
+
+configfile: "config/config.yaml"
+
+
+plan = Told(config, workflow.basedir)
+
+
+wildcard_constraints:
+    dataset="[A-Za-z][A-Za-z0-9_-]*",
+    candidate="[A-Za-z][A-Za-z0-9_-]*",
+    fusion="[a-z][a-z0-9_]*",
+    study="[A-Za-z][A-Za-z0-9_-]*",
+    table="[A-Za-z][A-Za-z0-9_-]*",
+    figure="[A-Za-z][A-Za-z0-9_-]*",
+    split="[0-9]+",
+    member="[0-9]+",
+
+
+report: "workflow/report/workflow.rst"
+
+
+# The default target must stand in this file, before the includes.
+rule all:
+    """Every table, figure and report of the studies that config/config.yaml chooses (the default target)."""
+    input:
+        plan.reports(),
+        [file for study in plan.settings.studies for file in plan.tables(study) + plan.figures(study)],
+
+
+localrules:
+    all,
+
+
+include: "workflow/rules/targets.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/labels.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/inference.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/reporting.smk"

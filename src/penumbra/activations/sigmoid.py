@@ -1,0 +1,29 @@
+"""Logistic sigmoid, each class on its own: ``p_k = 1 / (1 + exp(-x_k))``.
+
+K channels. With several classes the probabilities are independent, so they may sum to more than 1. Source: thesis
+4.3.1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from penumbra.activations._precision import at_least_float32
+
+
+class Sigmoid(nn.Module):
+    """Logits (B, K, H, W) to probabilities (B, K, H, W) in [0, 1]; ``channels`` is K."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.channels = classes
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Apply the sigmoid to every channel."""
+        return torch.sigmoid(at_least_float32(logits))
+
+
+def build(classes: int) -> Sigmoid:
+    """Make the activation for K foreground classes."""
+    return Sigmoid(classes)

@@ -1,0 +1,255 @@
+"""Reading configuration files, merging them, and saying what is wrong with them."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pydantic
+import yaml
+
+from penumbra import parts
+from penumbra.config.explain import explain
+from penumbra.config.models import Candidate, DatasetFile, Settings, Study
+from penumbra.errors import PenumbraError
+
+LARGEST_FILE = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML: no tags, no aliases (they can make a small file hold a billion entries), no key twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed here", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool | None):
+                raise yaml.MarkedYAMLError(problem="a key must be plain text", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds one mapping.
+
+    Raises
+    ------
+    PenumbraError : the file is missing, unreadable, too large, no YAML, or no mapping; the message names the line.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise PenumbraError(f"a configuration file over {LARGEST_FILE:,} bytes", file=path, cure="shorten it")
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise PenumbraError(
+            f"cannot read: {error.strerror}", file=path, cure="check the name and permissions"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else path
+        problem = getattr(error, "problem", None) or str(error)
+        raise PenumbraError(f"not valid YAML: {problem}", file=where, cure="correct that line") from error
+    if not isinstance(content, dict):
+        raise PenumbraError("the file must hold `key: value` lines", file=path, cure="compare it with its neighbours")
+    return content
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A deep copy of ``base`` with ``over`` laid on it: mappings merge, everything else is replaced.
+
+    A part that is given under another name replaces the part below it whole, options included.
+    """
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if (
+            isinstance(value, dict)
+            and isinstance(below, dict)
+            and value.get("name", below.get("name")) == below.get("name")
+        ):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def validate(model: type[pydantic.BaseModel], content: Any, file: Path | str, where: tuple[Any, ...] = ()) -> Any:
+    """``content`` as a ``model``, or a :class:`PenumbraError` that lists every fault in it."""
+    try:
+        return model.model_validate(content)
+    except pydantic.ValidationError as error:
+        _refuse(explain(error, model, where), file)
+
+
+def _refuse(faults: list[str], file: Path | str) -> NoReturn:
+    count = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
+    raise PenumbraError(
+        f"the configuration has {count}:\n" + "\n".join(f"  - {fault}" for fault in faults),
+        file=file,
+        cure="correct the lines above; docs/configuration.md describes every key",
+    )
+
+
+# ---------------------------------------------------------------- the whole configuration
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """All configuration files, read when asked for and checked when read.
+
+    Parameters
+    ----------
+    settings : ``config/config.yaml`` with what the command line laid over it.
+    folder : the ``config`` folder.
+    """
+
+    settings: Settings
+    folder: Path
+    _read: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def _once(self, key: tuple[str, ...], read: Callable[[], Any]) -> Any:
+        if key not in self._read:
+            self._read[key] = read()
+        return self._read[key]
+
+    @classmethod
+    def load(cls, content: dict[str, Any], folder: Path) -> Configuration:
+        """Check ``content`` (Snakemake's ``config``) and everything that the chosen studies name."""
+        configuration = cls(validate(Settings, content, folder / "config.yaml"), folder)
+        for kind, named, known in (
+            ("data", configuration.settings.data, configuration.dataset_files),
+            ("datasets", configuration.settings.datasets, configuration.dataset_files),
+            ("candidates", configuration.settings.candidates, configuration.candidate_entries),
+        ):
+            for name in named:
+                if name not in known:
+                    _refuse([_unknown(kind.removesuffix("s"), name, known)], folder / "config.yaml")
+        for name in configuration.settings.studies:
+            configuration.check_study(name)
+        return configuration
+
+    @cached_property
+    def study_files(self) -> dict[str, Path]:
+        return {p.stem: p for p in sorted((self.folder / "studies").glob("*.yaml"))}
+
+    @cached_property
+    def dataset_files(self) -> dict[str, Path]:
+        return {p.stem: p for p in sorted((self.folder / "datasets").glob("*.yaml"))}
+
+    @cached_property
+    def candidate_entries(self) -> dict[str, tuple[Path, dict[str, Any]]]:
+        """Candidate name -> (its file, its recipe with the family's common part below it)."""
+        entries: dict[str, tuple[Path, dict[str, Any]]] = {}
+        for path in sorted((self.folder / "candidates").glob("*.yaml")):
+            family = read_yaml(path)
+            unknown = set(family) - {"common", "candidates"}
+            if unknown or not isinstance(family.get("candidates"), dict):
+                _refuse([f"a family has the keys 'common' and 'candidates', got {sorted(family)}"], path)
+            for name, entry in family["candidates"].items():
+                if name in entries:
+                    _refuse([f"candidates.{name}: this name stands in {entries[name][0]} too"], path)
+                if not isinstance(entry, dict):
+                    _refuse([f"candidates.{name}: a candidate is a mapping, got {entry!r}"], path)
+                entries[name] = (path, merge(_spelled_out(family.get("common") or {}), _spelled_out(entry)))
+        return entries
+
+    def study(self, name: str) -> Study:
+        """A study by name."""
+        if name not in self.study_files:
+            _refuse([_unknown("study", name, self.study_files)], self.folder / "config.yaml")
+        return self._once(
+            ("study", name), lambda: validate(Study, read_yaml(self.study_files[name]), self.study_files[name])
+        )
+
+    def dataset(self, name: str) -> DatasetFile:
+        """A data set by name, with the user's path and overrides laid over its file."""
+        if name not in self.dataset_files:
+            _refuse([_unknown("data set", name, self.dataset_files)], self.folder / "config.yaml")
+
+        def read() -> DatasetFile:
+            path = self.dataset_files[name]
+            content = merge(read_yaml(path), self.settings.datasets.get(name, {}))
+            if name in self.settings.data:
+                content = merge(content, {"source": {"path": self.settings.data[name]}})
+            return validate(DatasetFile, content, path)
+
+        return self._once(("dataset", name), read)
+
+    def candidate(self, name: str, dataset: str) -> Candidate:
+        """A candidate's recipe on one data set: its file, then the data set's recipe, then the user's overrides."""
+        if name not in self.candidate_entries:
+            _refuse([_unknown("candidate", name, self.candidate_entries)], self.folder / "config.yaml")
+
+        def read() -> Candidate:
+            path, content = self.candidate_entries[name]
+            content = merge(content, _fitting(self.dataset(dataset).recipe, content, self.dataset_files[dataset]))
+            content = merge(content, _spelled_out(self.settings.candidates.get(name, {})))
+            return validate(Candidate, content, path, where=("candidates", name))
+
+        return self._once(("candidate", name, dataset), read)
+
+    def check_study(self, name: str) -> None:
+        """Read everything a study names, so that a fault shows before the first job starts."""
+        study = self.study(name)
+        for entry in study.datasets:
+            dataset = self.dataset(entry.name)
+            for candidate in study.candidates:
+                recipe = self.candidate(candidate, entry.name)
+                self.check_fusion(recipe.labels.fusion, self.candidate_entries[candidate][0])
+            for fusion in (dataset.evaluation.hard_reference, dataset.evaluation.soft_reference):
+                self.check_fusion(fusion, self.dataset_files[entry.name])
+
+    @staticmethod
+    def check_fusion(name: str, file: Path | str) -> None:
+        """Refuse a fusion that there is not."""
+        if name not in parts.names("fusion"):
+            _refuse([_unknown("fusion", name, parts.names("fusion"))], file)
+
+
+PART_KEYS = ("network", "activation", "loss", "predictor")
+
+
+def _spelled_out(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe in which every part is a mapping: ``loss: dice`` becomes ``loss: {name: dice}``."""
+    return {k: {"name": v} if k in PART_KEYS and isinstance(v, str) else v for k, v in recipe.items()}
+
+
+def _fitting(recipe: dict[str, Any], candidate: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The share of a data set's recipe that concerns the parts that a candidate uses.
+
+    ``training`` applies to all; under ``network``, ``activation``, ``loss`` and ``predictor`` options stand by part
+    name.
+    """
+    fitting: dict[str, Any] = {}
+    for key, value in recipe.items():
+        if key == "training":
+            fitting[key] = value
+        elif key in PART_KEYS and isinstance(value, dict):
+            used = candidate.get(key, {}).get("name")
+            for name in value:
+                if name not in parts.names(key):
+                    _refuse([f"recipe.{key}: " + _unknown(key, name, parts.names(key))], file)
+            if used in value:
+                fitting[key] = {"name": used, **value[used]}
+        else:
+            _refuse([f"recipe.{key}: right: training, or network, activation, loss, predictor by part name"], file)
+    return fitting
+
+
+def _unknown(kind: str, name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"there is no {kind} named {name!r}; {hint}there are: {', '.join(known)}"

@@ -1,0 +1,298 @@
+"""What a configuration may say: one pydantic model for each kind of YAML file.
+
+Every model forbids unknown keys. The JSON schemas in ``workflow/schemas`` are generated from here
+(``python -m penumbra.config.schema``), never written by hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from penumbra import parts
+from penumbra.config.explain import explain
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=60)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Model(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Part(Model):
+    """A part picked by name; every other key is an option of that part, checked against its ``build``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "name" in value and "options" not in value:
+            return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+    @model_serializer(mode="wrap")
+    def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"name": self.name, **self.options}
+
+
+def checked_options(kind: parts.Kind, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a part with its defaults filled in.
+
+    Raises
+    ------
+    ValueError : there is no such part, or it has no such option, or not of that type.
+    """
+    if name not in parts.names(kind):
+        raise ValueError(f"there is no {kind} named {name!r}; there are: {', '.join(parts.names(kind))}")
+    model = parts.options_model(kind, name)
+    try:
+        return model.model_validate(options).model_dump()
+    except ValidationError as error:
+        raise ValueError(f"options of the {kind} {name}: " + "; ".join(explain(error, model))) from None
+
+
+def part_of(kind: parts.Kind) -> Any:
+    """The annotated type of a :class:`Part` of one kind, whose name and options are checked against the code."""
+    from pydantic import AfterValidator
+
+    def check(part: Part) -> Part:
+        return Part(name=part.name, options=checked_options(kind, part.name, part.options))
+
+    return Annotated[Part, AfterValidator(check)]
+
+
+# ---------------------------------------------------------------- data sets
+
+
+class Source(Model):
+    """Where a data set's raw files come from.
+
+    ``generated``: an embedded phantom, made by ``generator``. ``archive``: a tar or zip file at ``path``. ``folder``: a
+    folder at ``path``. ``url``: an archive fetched from ``url`` and checked against ``sha256``.
+    """
+
+    kind: Literal["generated", "archive", "folder", "url"]
+    generator: Name | None = None
+    options: dict[str, Any] = {}
+    path: str | None = None
+    url: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Source:
+        needed = {"generated": "generator", "archive": "path", "folder": "path", "url": "url"}[self.kind]
+        if getattr(self, needed) is None:
+            raise ValueError(f"a source of kind {self.kind!r} needs the key {needed!r}")
+        if self.kind == "url" and self.sha256 is None:
+            raise ValueError("a source of kind 'url' needs the key 'sha256', so that what was fetched can be checked")
+        if self.generator is not None:
+            checked_options("phantom", self.generator, self.options)
+        return self
+
+
+class Raters(Model):
+    """Who annotated. ``identified``: rater k is the same person on every slice and in every case."""
+
+    count: Annotated[int, Field(ge=1)]
+    identified: bool = True
+
+
+class Geometry(Model):
+    """How cases are brought onto one grid: in-plane spacing in mm (null: the native one), then centred crop or pad."""
+
+    spacing: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    crop: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+    image_order: Annotated[int, Field(ge=0, le=5)] = 2
+    label_order: Annotated[int, Field(ge=0, le=5)] = 1
+    normalisation: Literal["joint", "per_contrast"] = "joint"
+
+
+class Evaluation(Model):
+    """Which fusions the predictions are held against, and how they become binary."""
+
+    hard_reference: Name = "staple"
+    soft_reference: Name = "average"
+    binarisation: Literal["threshold", "argmax"] = "threshold"
+    threshold_step: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    discard_below: Fraction = 0.01
+
+
+# ---------------------------------------------------------------- candidates
+
+
+class Labels(Model):
+    """The training label: a fusion, kept soft or binarised after preprocessing and again after augmentation."""
+
+    fusion: Name
+    encoding: Literal["hard", "soft"]
+
+
+class Augmentation(Model):
+    """Random affine transformation of training slices, always applied (thesis table 4.1)."""
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
+    translation: Fraction = 0.03
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class EarlyStopping(Model):
+    """When to stop. ``reset_counter: false`` counts all epochs without improvement, as the released code does."""
+
+    patience: Annotated[int, Field(ge=1)] = 50
+    minimum_improvement_percent: Annotated[float, Field(ge=0)] = 0.001
+    reset_counter: bool = False
+
+
+class Training(Model):
+    """The optimisation: Adam with cosine annealing over ``epochs``; the best weights by validation loss are kept."""
+
+    epochs: Annotated[int, Field(ge=1)] = 200
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    slices_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    early_stopping: EarlyStopping = EarlyStopping()
+    augmentation: Augmentation | None = Augmentation()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    torch_threads: Annotated[int, Field(ge=1)] = 1
+
+
+class Members(Model):
+    """How many networks a candidate has; they differ in their initialisation and order of data."""
+
+    count: Annotated[int, Field(ge=1)] = 1
+
+
+class Candidate(Model):
+    """A complete recipe: labels, network, activation, loss, training, members and predictor."""
+
+    label: str
+    labels: Labels
+    network: part_of("network")  # type: ignore[valid-type]
+    activation: part_of("activation")  # type: ignore[valid-type]
+    loss: part_of("loss")  # type: ignore[valid-type]
+    training: Training = Training()
+    members: Members = Members()
+    predictor: part_of("predictor") = Part(name="single_pass")  # type: ignore[valid-type]
+
+
+class Dataset(Model):
+    """What the stages after the raw files need to know of a data set."""
+
+    title: str = ""
+    contrasts: Annotated[list[Name], Field(min_length=1)]
+    classes: Annotated[list[Name], Field(min_length=1)]
+    raters: Raters
+    geometry: Geometry
+    evaluation: Evaluation = Evaluation()
+
+    @field_validator("contrasts", "classes")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"names must differ from each other, got {value}")
+        return value
+
+
+class DatasetFile(Dataset):
+    """A file of ``config/datasets``: also where a data set comes from, how it is read and split.
+
+    ``recipe`` is laid over every candidate that runs on this data set (depth, learning rate, batch size, ...).
+    """
+
+    licence: str
+    access: Literal["embedded", "open", "on request"]
+    citation: str = ""
+    source: Source
+    adapter: part_of("adapter")  # type: ignore[valid-type]
+    split: part_of("split")  # type: ignore[valid-type]
+    recipe: dict[str, Any] = {}
+
+
+# ---------------------------------------------------------------- studies
+
+
+class StudyDataset(Model):
+    """One data set of a study, and how many splits of it are trained."""
+
+    name: Name
+    splits: Annotated[int, Field(ge=1)]
+
+
+class Exhibit(Model):
+    """One table or figure: a part that draws it, over some of the study's data sets."""
+
+    part: str
+    title: str
+    datasets: list[Name] | None = None
+    options: dict[str, Any] = {}
+
+
+class Study(Model):
+    """One paper's experiment: data sets x candidates x splits, a reference candidate, tables and figures."""
+
+    title: str
+    paper: str
+    datasets: Annotated[list[StudyDataset], Field(min_length=1)]
+    candidates: Annotated[list[Name], Field(min_length=1)]
+    reference: Name
+    published: str | None = None
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    tables: dict[Name, Exhibit] = {}
+    figures: dict[Name, Exhibit] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        if self.reference not in self.candidates:
+            raise ValueError(f"reference {self.reference!r} is not among the candidates {self.candidates}")
+        known = {d.name for d in self.datasets}
+        for kind, exhibits in (("table", self.tables), ("figure", self.figures)):
+            for name, exhibit in exhibits.items():
+                if exhibit.part not in parts.names(kind):
+                    raise ValueError(
+                        f"{kind} {name!r}: there is no {kind} part {exhibit.part!r}; "
+                        f"there are: {', '.join(parts.names(kind))}"
+                    )
+                unknown = set(exhibit.datasets or ()) - known
+                if unknown:
+                    raise ValueError(f"{kind} {name!r} names data sets that the study does not have: {sorted(unknown)}")
+        return self
+
+
+class Settings(Model):
+    """``config/config.yaml``: what runs by default, where, and on what device."""
+
+    studies: Annotated[list[Name], Field(min_length=1)]
+    results: str = "results"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 2022
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = True
+    data: dict[Name, str] = {}
+    datasets: dict[Name, dict[str, Any]] = {}
+    candidates: dict[Name, dict[str, Any]] = {}
+
+    @field_validator("results")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if ".." in PurePosixPath(value).parts:
+            raise ValueError("name a folder without '..'")
+        return value.rstrip("/")

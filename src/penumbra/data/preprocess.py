@@ -1,0 +1,120 @@
+"""Prepared slices: what training maps into memory.
+
+``images.npy`` ``(N, C, H, W)`` float32 holds every slice of every case, in the order of ``cases.tsv``, then along Z;
+``slices.csv`` has a row for each (case, z, constant), ``geometry.json`` the way back to the native grid. Each slice is
+resampled, cropped or padded, and normalised (:mod:`penumbra.data.geometry`). A slice in which any contrast is constant,
+natively or after the crop, is marked ``constant`` (1, else 0) and holds zeros: the released code leaves such slices
+out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from penumbra import files, paths
+from penumbra.data.case import read_case, read_cases_table
+from penumbra.data.geometry import CaseGeometry, case_geometry, normalise, to_prepared, write_geometries
+from penumbra.errors import PenumbraError
+
+if TYPE_CHECKING:
+    from penumbra.config.models import Geometry
+
+_log = logging.getLogger(__name__)
+
+
+def preprocess(
+    cases_folder: str | Path, cases_table: str | Path, prepared_folder: str | Path, geometry: Geometry
+) -> None:
+    """Prepare the images of every case; one case at a time is in memory.
+
+    Parameters
+    ----------
+    cases_folder, cases_table : ingested cases.
+    prepared_folder : receives ``images.npy``, ``slices.csv`` and ``geometry.json``, whole or not at all.
+    geometry : spacing, crop, order of the splines for images and normalisation.
+
+    Raises
+    ------
+    PenumbraError : a case is missing or is not as the table says, or the disk is full.
+    """
+    cases_folder, prepared_folder = Path(cases_folder), Path(prepared_folder)
+    rows = read_cases_table(cases_table)
+    if not rows:
+        raise PenumbraError("there is no case", file=cases_table, cure="run ingest again")
+    geometries = {r.case: case_geometry(r.shape, r.spacing, geometry.spacing, geometry.crop) for r in rows}
+    total = sum(r.shape[2] for r in rows)
+    lines = ["case,z,constant"]
+    with files.atomic_folder(prepared_folder) as temporary:
+        images: np.ndarray | None = None
+        at = 0
+        for row in rows:
+            case = read_case(cases_folder / row.case)
+            contrasts = len(case.image)
+            if case.image.shape[1:] != row.shape or (images is not None and images.shape[1] != contrasts):
+                raise PenumbraError(
+                    f"the image's shape {case.image.shape} is not what the table of cases says",
+                    file=cases_folder / row.case,
+                    case=row.case,
+                    cure="run ingest again",
+                )
+            if images is None:
+                images = _create(temporary / paths.PREPARED_IMAGES, (total, contrasts, *geometry.crop))
+            slices, constant = prepare_image(case.image, geometries[row.case], geometry)
+            images[at : at + len(slices)] = slices
+            at += len(slices)
+            lines += [f"{row.case},{z},{int(flag)}" for z, flag in enumerate(constant)]
+        assert images is not None
+        images.flush()  # type: ignore[attr-defined]
+        del images
+        files.write_text(temporary / paths.PREPARED_SLICES, "\n".join(lines) + "\n")
+        write_geometries(temporary / paths.PREPARED_GEOMETRY, geometries)
+    _log.info("prepared %d slices of %d cases", total, len(rows))
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A mapped float32 array whose disk space is reserved, so that a full disk is an error and not a killed process."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    return array
+
+
+def prepare_image(image: np.ndarray, case: CaseGeometry, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """Prepare one case's image.
+
+    Parameters
+    ----------
+    image : ``(C, X, Y, Z)`` float32.
+
+    Returns
+    -------
+    Slices ``(Z, C, H, W)`` float32, and which of them are constant in some contrast, ``(Z,)`` bool.
+    """
+    prepared = to_prepared(image, case, geometry.image_order)
+    constant = (np.ptp(image, axis=(1, 2)) == 0).any(axis=0) | (np.ptp(prepared, axis=(1, 2)) == 0).any(axis=0)
+    slices = np.zeros((image.shape[3], len(image), *case.crop), dtype=np.float32)
+    for z in np.flatnonzero(~constant):
+        slices[z] = normalise(prepared[..., z], geometry.normalisation)
+    return slices, constant
+
+
+def prepare_labels(class_maps: np.ndarray, geometry: CaseGeometry, order: int) -> np.ndarray:
+    """Bring one case's labels onto the network's grid.
+
+    Parameters
+    ----------
+    class_maps : ``(V, K, X, Y, Z)`` in [0, 1].
+    order : order of the splines (thesis: 1).
+
+    Returns
+    -------
+    ``(Z, V, K, H, W)`` float32, clipped to [0, 1].
+    """
+    prepared = to_prepared(np.asarray(class_maps, dtype=np.float32), geometry, order)
+    return np.ascontiguousarray(np.clip(np.moveaxis(prepared, -1, 0), 0.0, 1.0))

@@ -1,0 +1,229 @@
+"""Image, references and predictions of all candidates on one slice (thesis figures 5.2 and 5.3).
+
+The slice shown is that of a test case of the split where the raters disagree most (sum over voxels and classes of
+``f (1 - f)``, f the share of raters), unless ``case`` and ``slice`` name another. Probabilities run from black to the
+colour of their class; colours of several classes add up. Thin lines on the image are the raters' outlines.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from penumbra.errors import PenumbraError
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, RunFiles
+from penumbra.reporting.context import StudyContext, target_title
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+NEEDS = ("predictions",)
+
+NAMES = {"staple": "STAPLE"}
+
+
+def build(*, split: int = 0, case: str = "", slice: int = -1, contrast: str = "", margin: float = 3.0) -> FigurePart:
+    """Figures 5.2 and 5.3.
+
+    ``split``: whose test cases and predictions. ``contrast``: which one is the image; the first unless named.
+    ``margin``: mm kept around what any rater marked.
+    """
+
+    def draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataFrame]:
+        return _draw(inputs.images, context, case, slice, contrast, margin)
+
+    def caption(context: StudyContext) -> str:
+        dataset = next(iter(context.datasets.values()))
+        which = "named in the configuration" if case else "on which the raters disagree most, among the test cases"
+        return (
+            "Image with the outlines of the raters, the two references, and the predictions of all candidates on the "
+            f"slice {which} of split {split} of {dataset.short}. Brightness is the probability of the class, from 0 "
+            "(black) to 1."
+        )
+
+    return Drawn(draw, caption)
+
+
+@dataclass(frozen=True)
+class _View:
+    """The slice that is shown: which case, which z, and which rows and columns of it."""
+
+    case: str
+    z: int
+    x: slice
+    y: slice
+    disagreement: float
+
+    def cut(self, volume: np.ndarray) -> np.ndarray:
+        """The shown part ``(..., x, y)`` of ``(..., X, Y, Z)``."""
+        return volume[..., self.x, self.y, self.z]
+
+
+def disagreement(raters: np.ndarray, classes: int) -> np.ndarray:
+    """How much raters disagree on each slice: the sum over voxels and classes of ``f (1 - f)``.
+
+    Parameters
+    ----------
+    raters : ``(R, X, Y, Z)`` label maps, k = k-th class.
+    classes : K.
+
+    Returns
+    -------
+    ``(Z,)``, 0 where all raters agree; f is the share of raters that give a voxel the class.
+    """
+    import numpy as np
+
+    total = np.zeros(raters.shape[-1])
+    for k in range(1, classes + 1):
+        share = (raters == k).mean(axis=0)
+        total += (share * (1 - share)).sum(axis=(0, 1))
+    return total
+
+
+def _view(files: RunFiles, classes: int, case: str, z: int, margin: float) -> tuple[_View, Any]:
+    import numpy as np
+
+    from penumbra.data.case import read_case
+
+    test = sorted(json.loads(files.split.read_text(encoding="utf-8"))["test"])
+    if case and case not in test:
+        raise PenumbraError(
+            f"{case!r} is not a test case of this split", file=files.split, cure=f"choose among {', '.join(test)}"
+        )
+    best: tuple[float, str, int, Any] | None = None
+    for name in [case] if case else test:
+        content = read_case(files.cases / name)
+        scores = disagreement(content.raters, classes)
+        if z >= len(scores):
+            raise PenumbraError(f"there is no slice {z}, the case has {len(scores)}", case=name, cure="count from 0")
+        at = z if z >= 0 else int(np.argmax(scores))
+        if best is None or scores[at] > best[0]:
+            best = (float(scores[at]), name, at, content)
+    if best is None:
+        raise PenumbraError("the split has no test case", file=files.split)
+    score, name, at, content = best
+    marked = (content.raters[..., at] > 0).any(axis=0)
+    spans = []
+    for axis in range(2):
+        where = np.flatnonzero(marked.any(axis=1 - axis))
+        pad = round(margin / content.spacing[axis])
+        size = marked.shape[axis]
+        low, high = (int(where[0]) - pad, int(where[-1]) + 1 + pad) if where.size else (0, size)
+        spans.append([low, high, size])
+    wanted = max((high - low) * content.spacing[i] for i, (low, high, _) in enumerate(spans))
+    cut = []
+    for i, (low, high, size) in enumerate(spans):
+        extra = round(wanted / content.spacing[i]) - (high - low)
+        low, high = low - extra // 2, high + extra - extra // 2
+        cut.append(slice(max(low, 0), min(high, size)))
+    return _View(name, at, cut[0], cut[1], score), content
+
+
+def _coloured(maps: np.ndarray, colours: list[np.ndarray]) -> np.ndarray:
+    """``(K, x, y)`` probabilities as ``(x, y, 3)``: each class from black to its colour, added and clipped."""
+    import numpy as np
+
+    return np.clip(np.tensordot(np.moveaxis(np.clip(maps, 0, 1), 0, -1), np.stack(colours), axes=1), 0, 1)
+
+
+def _draw(
+    files: RunFiles, context: StudyContext, case: str, z: int, contrast: str, margin: float
+) -> tuple[Figure, pd.DataFrame]:
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    from penumbra.data.case import read_class_map
+    from penumbra.figures import _style
+    from penumbra.files import sha256
+
+    dataset = next(iter(context.datasets.values()))
+    classes = dataset.classes
+    if contrast and contrast not in dataset.contrasts:
+        raise PenumbraError(f"there is no contrast {contrast!r}", cure=f"choose among {', '.join(dataset.contrasts)}")
+    channel = dataset.contrasts.index(contrast) if contrast else 0
+    view, content = _view(files, len(classes), case, z, margin)
+    colours = [np.array(to_rgb(c)) for c in _style.CLASS_COLOURS[: len(classes)]]
+    marks = Marks()
+    rows = _style.grid_rows(context)
+    columns = max(3, *(len(row) for row in rows))
+    sizes = [(s.stop - s.start) * content.spacing[i] for i, s in enumerate((view.x, view.y))]
+    width = min(_style.DOUBLE_COLUMN, 1.75 * columns)
+    panel = width / columns
+    figure = _style.new_figure(width, (1 + len(rows)) * (panel * min(sizes[1] / sizes[0], 1.3) + 0.2) + 0.5)
+    _style.constrain(figure, w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    grid = figure.subplots(1 + len(rows), columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    shape = {"origin": "lower", "interpolation": "nearest", "aspect": content.spacing[1] / content.spacing[0]}
+    base = {
+        "dataset": dataset.name,
+        "name": f"{view.case}, slice {view.z}",
+        "n": int(np.prod(content.image.shape[1:3])),
+    }
+
+    def told(panel: str, path: Any, values: np.ndarray, estimator: str, **more: Any) -> None:
+        marks.add(
+            "image",
+            panel=panel,
+            source=f"{path}#sha256={sha256(path)}",
+            value=float(values.sum(dtype=np.float64)),
+            estimator=f"{estimator}; value: sum over the pixels shown",
+            filter=f"array[{view.x.start}:{view.x.stop}, {view.y.start}:{view.y.stop}, {view.z}]",
+            **base,
+            **more,
+        )
+
+    image = view.cut(content.image[channel])
+    low, high = np.percentile(image, [0.5, 99.5])
+    axes = grid[0, 0]
+    axes.imshow(image.T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), **shape)
+    for k, colour in reversed(list(enumerate(colours, start=1))):
+        for rater in view.cut(content.raters):
+            if (rater == k).any() and not (rater == k).all():
+                axes.contour((rater == k).T.astype(float), levels=[0.5], colors=[colour], linewidths=0.6, alpha=0.9)
+    axes.set_title("Image and raters")
+    told("image", files.cases / view.case / "image.nii.gz", image, f"grey values, contrast {channel}")
+    marks.add(
+        "choice",
+        panel="image",
+        value=view.disagreement,
+        estimator="sum over voxels and classes of f (1 - f), f the share of raters; the largest of all slices of the "
+        "test cases, unless the configuration names the slice",
+        source=str(files.cases / view.case),
+        **base,
+    )
+
+    def show(axes: Any, folder: Any, title: str, candidate: str | None = None) -> None:
+        path = folder / f"{view.case}.nii.gz"
+        maps = read_class_map(path) if path.exists() else None
+        axes.set_title(title)
+        if maps is None or maps.shape[1:] != content.raters.shape[1:] or not np.isfinite(maps).all():
+            why = "missing" if maps is None else "not finite" if not np.isfinite(maps).all() else "of another shape"
+            axes.text(0.5, 0.5, f"prediction {why}", transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
+            marks.add("image", panel=title, candidate=candidate, source=str(path), status=why, **base)
+            return
+        shown = view.cut(maps)
+        axes.imshow(_coloured(shown, colours).transpose(1, 0, 2), **shape)
+        told(title, path, shown, "probabilities", candidate=candidate)
+
+    references = {files.hard_labels: dataset.hard_reference, files.soft_labels: dataset.soft_reference}
+    for axes, (folder, fusion) in zip(grid[0, 1:], references.items(), strict=False):
+        show(axes, folder, f"Raters, {NAMES.get(fusion, fusion)}")
+    for i, names in enumerate(rows, start=1):
+        for axes, name in zip(grid[i], names, strict=False):
+            show(axes, files.predictions[name], context.candidates[name].label, name)
+    for k, (target, colour) in enumerate(zip(classes, colours, strict=True)):
+        ramp = LinearSegmentedColormap.from_list(target, [(0, 0, 0), tuple(colour)])
+        share = 1 / len(classes)
+        bar = figure.add_axes(
+            (0.06 + k * share, 0.085 / figure.get_figheight() * 2.4, share * 0.62, 0.07 / figure.get_figheight())
+        )
+        bar.imshow(np.linspace(0, 1, 256)[np.newaxis], cmap=ramp, aspect="auto", extent=(0, 1, 0, 1))
+        bar.set_yticks([])
+        bar.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        bar.set_title(f"probability of {target_title(target)}", fontsize=_style.FONT, pad=2)
+    _style.constrain(figure, rect=(0, 0.42 / figure.get_figheight(), 1, 1 - 0.42 / figure.get_figheight()))
+    return figure, marks.frame()

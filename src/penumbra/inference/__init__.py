@@ -1,0 +1,1 @@
+"""Predicting test cases and finding the binarisation threshold; ``infer.infer`` does it."""

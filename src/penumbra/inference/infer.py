@@ -1,0 +1,213 @@
+"""Predicting the test cases of a run, and finding its binarisation threshold on the training and validation cases.
+
+A case is predicted alone, in batches of ``training.batch_size`` consecutive slices in order of z: no prediction
+depends on which other cases are predicted beside it. The normalised ReLU divides by the maximum of a batch, so with
+it slices of one case do influence each other, as in the released code. Constant slices are not predicted: their maps
+are 0, as the released code fills slices it dropped.
+
+Test predictions are brought back to native space, and then probabilities ``<= evaluation.discard_below`` become 0.
+The threshold is searched in prepared space (cropped and resampled), where no interpolation of predictions is needed;
+the thesis searched in native space. The label there is the prepared hard reference, binarised at >= 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from penumbra import device as devices
+from penumbra import parts, paths
+from penumbra.errors import PenumbraError
+from penumbra.files import atomic_folder, write_text
+from penumbra.inference import threshold as search
+from penumbra.inference.prediction import Prediction
+from penumbra.progress import Progress
+from penumbra.seeds import torch_seed
+from penumbra.training.model import build_model, load_weights, memory_format
+from penumbra.training.slices import Index, open_array, read_index, read_split
+
+if TYPE_CHECKING:
+    from penumbra.config.models import Candidate, Dataset
+
+CasePredictor = Callable[[str], Prediction]
+
+
+def case_predictor(
+    *,
+    index: Index,
+    images: np.ndarray,
+    weights: Sequence[Path],
+    candidate: Candidate,
+    dataset: Dataset,
+    device: torch.device,
+    seed: int,
+    names: tuple[str | int, ...],
+) -> CasePredictor:
+    """A function from a case's name to its :class:`Prediction` in prepared space: probabilities (Z, K, H, W) on the
+    CPU.
+
+    Parameters
+    ----------
+    images : (N, C, H, W), mapped. weights : one file for each member.
+    seed, names : name the draws of predictors that sample (data set, candidate, split); the case's name is added.
+    """
+    layout = memory_format(device, candidate.training.precision)
+    models = []
+    for path in weights:
+        model = build_model(candidate, dataset)
+        load_weights(path, model)
+        models.append(model.to(device=device, memory_format=layout).eval().requires_grad_(False))  # type: ignore[call-overload]
+    predict = parts.build("predictor", candidate.predictor.name, candidate.predictor.options)
+    bfloat16, size, classes = (
+        candidate.training.precision == "bfloat16",
+        candidate.training.batch_size,
+        len(dataset.classes),
+    )
+
+    def of_case(case: str) -> Prediction:
+        rows = index.rows([case])
+        seen = np.flatnonzero(~index.constant[rows])
+        torch.manual_seed(torch_seed(seed, "prediction", *names, case))
+        maps: list[Prediction] = []
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            for k in range(0, len(seen), size):
+                batch = torch.from_numpy(np.ascontiguousarray(images[rows[seen[k : k + size]]], np.float32))
+                found = predict(models, batch.to(device).contiguous(memory_format=layout))
+                samples = None if found.samples is None else found.samples.float().cpu()
+                maps.append(Prediction(found.probabilities.float().cpu(), samples))
+        height, width = images.shape[2:]
+        probabilities = torch.zeros(len(rows), classes, height, width)
+        drawn = [m.samples for m in maps if m.samples is not None]
+        samples = torch.zeros(len(drawn[0]), len(rows), classes, height, width) if drawn else None
+        if maps:
+            probabilities[seen] = torch.cat([m.probabilities for m in maps])
+        if samples is not None:
+            samples[:, seen] = torch.cat(drawn, dim=1)
+        if not torch.isfinite(probabilities).all():
+            raise PenumbraError(
+                "the prediction holds values that are not finite numbers",
+                case=case,
+                cure="look at the case's image and at the run's history.csv; train with a lower training.learning_rate",
+            )
+        return Prediction(probabilities, samples)
+
+    return of_case
+
+
+def find_threshold(
+    predict: CasePredictor, cases: Sequence[str], index: Index, labels: np.ndarray, dataset: Dataset
+) -> list[tuple[str, float, float]]:
+    """Class name, threshold and mean Dice over cases, for each class; with argmax the threshold is NaN.
+
+    Parameters
+    ----------
+    labels : (N, 1, K, H, W) prepared labels of the hard reference, mapped.
+    """
+    evaluation = dataset.evaluation
+    levels = search.thresholds(evaluation.threshold_step)
+    argmax = evaluation.binarisation == "argmax"
+    table = []
+    for case in cases:
+        maps = np.moveaxis(discard(predict(case).probabilities.numpy(), evaluation.discard_below), 1, 0)
+        truth = np.moveaxis(labels[index.rows([case]), 0] >= 0.5, 1, 0)
+        if argmax:
+            scored = [np.array([search.dice(p, t)]) for p, t in zip(search.argmax_classes(maps), truth, strict=True)]
+        else:
+            scored = [search.dice_at_thresholds(p, t, levels) for p, t in zip(maps, truth, strict=True)]
+        table.append(scored)
+    scores = np.asarray(table)
+    result = []
+    for k, name in enumerate(dataset.classes):
+        level, score = search.best_threshold(scores[:, k], np.array([np.nan]) if argmax else levels)
+        result.append((name, float("nan") if argmax else level, score))
+    return result
+
+
+def discard(probabilities: np.ndarray, below: float) -> np.ndarray:
+    """Probabilities with values ``<= below`` set to 0 (released code's ``discard_noise``)."""
+    return np.where(probabilities <= np.float32(below), np.float32(0), probabilities)
+
+
+def infer(
+    *,
+    prepared: Path,
+    cases_folder: Path,
+    hard_labels: Path,
+    split: Path,
+    weights: Sequence[Path],
+    candidate: Candidate,
+    dataset: Dataset,
+    dataset_name: str,
+    candidate_name: str,
+    split_index: int,
+    seed: int,
+    device: str = "auto",
+    deterministic: bool = True,
+    predictions: Path,
+    threshold: Path,
+) -> None:
+    """Write ``<case>.nii.gz``, float32 (X, Y, Z, K), for every test case into ``predictions``, and ``threshold.csv``.
+
+    Parameters
+    ----------
+    prepared : folder of prepared images. cases_folder : ingested cases, for their affine.
+    hard_labels : label folder of ``dataset.evaluation.hard_reference``. weights : ``weights.safetensors`` of each
+        member.
+    threshold : table of ``class,threshold,dice``, the Dice being the mean over training and validation cases; with
+        ``evaluation.binarisation: argmax`` the threshold is ``nan`` and the Dice that of the argmax.
+
+    Raises
+    ------
+    PenumbraError : weights that do not fit, predictions that are not finite, cases that were not prepared, no CUDA
+        though asked for.
+    """
+    from penumbra.data.case import IMAGE, read_affine, write_class_map
+    from penumbra.data.geometry import read_geometries, to_native
+
+    place = devices.choose(device)
+    devices.prepare(place, threads=candidate.training.torch_threads, deterministic=deterministic)
+    index = read_index(prepared)
+    cases = read_split(split, index, prepared)
+    labels = open_array(hard_labels / paths.PREPARED_LABELS)
+    if labels.shape[1] != 1:
+        raise PenumbraError(
+            f"the hard reference {dataset.evaluation.hard_reference!r} has {labels.shape[1]} variants, not one",
+            file=hard_labels,
+            cure="set evaluation.hard_reference to a fusion that gives one label, such as staple or majority",
+        )
+    predict = case_predictor(
+        index=index,
+        images=open_array(prepared / paths.PREPARED_IMAGES),
+        weights=weights,
+        candidate=candidate,
+        dataset=dataset,
+        device=place,
+        seed=seed,
+        names=(dataset_name, candidate_name, split_index),
+    )
+    geometries = read_geometries(prepared / paths.PREPARED_GEOMETRY)
+    seen = cases["train"] + cases["validation"]
+    title = f"predict {dataset_name} / {candidate_name} / split {split_index}"
+    with Progress(len(cases["test"]) + len(seen), title, unit="cases") as progress:
+        done = 0
+
+        def counted(case: str) -> Prediction:
+            nonlocal done
+            found = predict(case)
+            done += 1
+            progress.update(done)
+            return found
+
+        with atomic_folder(predictions) as folder:
+            for case in cases["test"]:
+                maps = counted(case).probabilities.numpy()
+                native = to_native(np.moveaxis(maps, 0, -1), geometries[case])
+                native = discard(np.clip(native, 0, 1).astype(np.float32), dataset.evaluation.discard_below)
+                write_class_map(folder / f"{case}.nii.gz", native, read_affine(cases_folder / case / IMAGE))
+        rows = find_threshold(counted, seen, index, labels, dataset)
+    lines = ["class,threshold,dice", *(f"{name},{level!r},{score!r}" for name, level, score in rows)]
+    write_text(threshold, "\n".join(lines) + "\n")

@@ -1,0 +1,27 @@
+"""What every predictor gives, whatever its method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from penumbra.training.model import Model
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction of a batch of slices, on the device of the images.
+
+    Attributes
+    ----------
+    probabilities : (B, K, H, W) float32 in [0, 1], foreground classes only.
+    samples : (S, B, K, H, W), draws of the segmentation as probabilities, or None where the method has none.
+    """
+
+    probabilities: torch.Tensor
+    samples: torch.Tensor | None = None
+
+
+Predictor = Callable[[Sequence[Model], torch.Tensor], Prediction]

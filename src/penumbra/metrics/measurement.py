@@ -1,0 +1,28 @@
+"""The value of a metric together with whether, and if not why not, it is defined."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+OK = "ok"
+BOTH_EMPTY = "reference and prediction empty"
+PREDICTION_EMPTY = "prediction empty"
+REFERENCE_EMPTY = "reference empty"
+NO_THRESHOLD = "no threshold"
+NOT_FINITE = "prediction not finite"
+EMPTY_BIN = "no voxel in bin"
+ALL_CERTAIN = "no voxel has a confidence below 1"
+NO_VOXEL = "no voxel"
+
+
+class Measurement(NamedTuple):
+    """A metric's value; NaN exactly when ``status`` is not ``"ok"`` but the reason why it is undefined."""
+
+    value: float
+    status: str = OK
+
+
+def undefined(reason: str) -> Measurement:
+    """A measurement that has no value, and why."""
+    return Measurement(math.nan, reason)

@@ -1,0 +1,101 @@
+"""Parts: the small pieces, picked by name in YAML, of which candidates and datasets are composed.
+
+A part is a module of one of the packages in :data:`PACKAGES`; its module name is its name in YAML, and its function
+``build(*, option: type = default, ...)`` makes it. Adding a part is adding that one file. Names and options are read
+from the source text with :mod:`ast`, so a configuration is checked without importing torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+
+Kind = Literal["adapter", "phantom", "fusion", "split", "network", "activation", "loss", "predictor", "table", "figure"]
+
+PACKAGES: dict[str, str] = {
+    "adapter": "penumbra.data.adapters",
+    "phantom": "penumbra.data.phantoms",
+    "fusion": "penumbra.fusion",
+    "split": "penumbra.splits",
+    "network": "penumbra.networks",
+    "activation": "penumbra.activations",
+    "loss": "penumbra.losses",
+    "predictor": "penumbra.inference.predictors",
+    "table": "penumbra.tables",
+    "figure": "penumbra.figures",
+}
+assert set(PACKAGES) == set(get_args(Kind))
+
+_NAMESPACE = {
+    "Annotated": Annotated,
+    "Any": Any,
+    "Field": pydantic.Field,
+    "Literal": Literal,
+    **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple, dict)},
+}
+
+
+def _folder(kind: str) -> Path:
+    return Path(__file__).parent.joinpath(*PACKAGES[kind].split(".")[1:])
+
+
+def _build_function(kind: str, path: Path) -> ast.FunctionDef | None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build"), None)
+
+
+@cache
+def names(kind: Kind) -> tuple[str, ...]:
+    """The names of all parts of one kind, sorted."""
+    files = sorted(_folder(kind).glob("*.py"))
+    return tuple(f.stem for f in files if not f.stem.startswith("_") and _build_function(kind, f) is not None)
+
+
+@cache
+def options_model(kind: Kind, name: str) -> type[pydantic.BaseModel]:
+    """A pydantic model of a part's options, from the keyword-only arguments of its ``build``.
+
+    Raises
+    ------
+    KeyError : there is no part of that name.
+    """
+    if name not in names(kind):
+        raise KeyError(name)
+    function = _build_function(kind, _folder(kind) / f"{name}.py")
+    assert function is not None
+    fields: dict[str, Any] = {}
+    for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+        annotation: Any = Any
+        if argument.annotation is not None:
+            annotation = eval(ast.unparse(argument.annotation), dict(_NAMESPACE))
+        fields[argument.arg] = (annotation, ... if default is None else ast.literal_eval(default))
+    config = pydantic.ConfigDict(extra="forbid", title=f"{kind} {name}")
+    return pydantic.create_model(f"{kind}_{name}", __config__=config, **fields)
+
+
+def module_name(kind: Kind, name: str) -> str:
+    """The dotted name of the module that holds a part."""
+    return f"{PACKAGES[kind]}.{name}"
+
+
+def build(kind: Kind, name: str, options: dict[str, Any] | None = None, **context: Any) -> Any:
+    """Import a part's module and call its ``build`` with the configured options.
+
+    ``context`` are positional-or-keyword arguments that the caller knows and YAML does not (number of classes, ...).
+    """
+    return importlib.import_module(module_name(kind, name)).build(**context, **(options or {}))
+
+
+@cache
+def constant(kind: Kind, name: str, constant: str) -> Any:
+    """A module-level constant of a part (a literal), read without importing it."""
+    tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == constant for t in node.targets):
+            return ast.literal_eval(node.value)
+    raise KeyError(f"the {kind} {name} does not state {constant}")

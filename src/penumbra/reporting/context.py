@@ -1,0 +1,181 @@
+"""What tables, figures and the report need to know of a study, taken from its resolved configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class CandidateInfo:
+    """A candidate as it is shown: its label (``Conv-STAPLE``), and the group (training framework) it is listed under.
+
+    ``short`` is the label within its group (``STAPLE``), ``prefix`` what the labels of the group share (``Conv``).
+    """
+
+    name: str
+    label: str
+    group: str
+    short: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A data set as it is shown: title, classes, and which splits of it the study trains."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    split_numbers: tuple[int, ...]
+    hard_reference: str = "staple"
+    soft_reference: str = "average"
+    contrasts: tuple[str, ...] = ()
+
+    @property
+    def short(self) -> str:
+        """The title without what it says in brackets."""
+        return self.title.split(" (", 1)[0]
+
+    @property
+    def splits(self) -> int:
+        """Number of splits, and so of trainings of each candidate."""
+        return len(self.split_numbers)
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """One study: its data sets and candidates in the order of the configuration, reference candidate and level."""
+
+    study: str
+    title: str
+    paper: str
+    datasets: dict[str, DatasetInfo]
+    candidates: dict[str, CandidateInfo]
+    reference: str
+    level: float = 0.05
+    recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    """Resolved recipe of every candidate, by data set then candidate, as plain values."""
+    dataset_configuration: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_plain(
+        cls,
+        name: str,
+        study: Mapping[str, Any],
+        datasets: Mapping[str, Mapping[str, Any]],
+        candidates: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    ) -> StudyContext:
+        """The context of a study from its resolved configuration as plain data, as rules tell it to scripts.
+
+        Parameters
+        ----------
+        name : the study's name.
+        study : its configuration (:class:`penumbra.config.models.Study`).
+        datasets : the data sets to show, each with ``title``, ``classes``, ``contrasts`` and ``evaluation``.
+        candidates : the recipe of each candidate, by data set then name.
+        """
+        splits = {d["name"]: int(d["splits"]) for d in study["datasets"]}
+        first = next(iter(datasets))
+        labels = {c: candidates[first][c]["label"] for c in study["candidates"]}
+        return cls(
+            study=name,
+            title=study["title"],
+            paper=study["paper"],
+            datasets={
+                d: DatasetInfo(
+                    name=d,
+                    title=content["title"],
+                    classes=tuple(content["classes"]),
+                    split_numbers=tuple(range(splits[d])),
+                    hard_reference=content["evaluation"]["hard_reference"],
+                    soft_reference=content["evaluation"]["soft_reference"],
+                    contrasts=tuple(content["contrasts"]),
+                )
+                for d, content in datasets.items()
+            },
+            candidates=candidate_infos(labels),
+            reference=study["reference"],
+            level=float(study["level"]),
+            recipes={d: {c: dict(candidates[d][c]) for c in study["candidates"]} for d in datasets},
+            dataset_configuration={d: dict(content) for d, content in datasets.items()},
+        )
+
+    def only(self, datasets: list[str] | None) -> StudyContext:
+        """The same study over some of its data sets; ``None`` keeps all."""
+        return self if datasets is None else replace(self, datasets={d: self.datasets[d] for d in datasets})
+
+    @property
+    def groups(self) -> dict[str, list[CandidateInfo]]:
+        """The candidates by group, groups in the order in which they first appear."""
+        groups: dict[str, list[CandidateInfo]] = {}
+        for candidate in self.candidates.values():
+            groups.setdefault(candidate.group, []).append(candidate)
+        return groups
+
+
+FRAMEWORKS = {"Conv": "Conventional"}
+
+
+def candidate_infos(labels: Mapping[str, str], frameworks: Mapping[str, str] | None = None) -> dict[str, CandidateInfo]:
+    """Group candidates by what their labels hold before the first hyphen: ``Conv-STAPLE`` is STAPLE of Conventional.
+
+    A label whose prefix no other label shares stands in a group without a title.
+    """
+    frameworks = {**FRAMEWORKS, **(frameworks or {})}
+    shared = Counter(label.split("-", 1)[0] for label in labels.values() if "-" in label)
+    infos = {}
+    for name, label in labels.items():
+        prefix, _, rest = label.partition("-")
+        grouped = bool(rest) and shared[prefix] > 1
+        infos[name] = CandidateInfo(
+            name=name,
+            label=label,
+            group=frameworks.get(prefix, prefix) if grouped else "",
+            short=rest if grouped else label,
+            prefix=prefix if grouped else "",
+        )
+    return infos
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """The numbers a study shows: long metrics of its data sets, tests, and a paper's values; each may be absent.
+
+    ``metrics`` has the columns of :mod:`penumbra.metrics.rows`, ``tests`` those of :mod:`penumbra.statistics.study`,
+    ``published`` those of ``config/published``.
+    """
+
+    metrics: pd.DataFrame
+    tests: pd.DataFrame | None = None
+    published: pd.DataFrame | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The file that holds the metrics of each data set."""
+
+    def source(self, dataset: str) -> str:
+        """The file that a data set's metrics were read from."""
+        return self.sources.get(dataset, "")
+
+
+def select_rows(metrics: pd.DataFrame, context: StudyContext) -> pd.DataFrame:
+    """The rows of the long metrics that belong to the study: its data sets, their splits, its candidates.
+
+    Runs that are missing stay missing; it is for tables and figures to say so.
+    """
+    kept = metrics["candidate"].isin(list(context.candidates)) & metrics["dataset"].isin(list(context.datasets))
+    for dataset in context.datasets.values():
+        kept &= (metrics["dataset"] != dataset.name) | metrics["split"].isin(list(dataset.split_numbers))
+    return metrics[kept].reset_index(drop=True)
+
+
+TARGET_WORDS = {"image": "entire image"}
+
+
+def target_title(target: str) -> str:
+    """A class name as it is shown: ``gray_matter`` becomes ``gray matter``."""
+    return TARGET_WORDS.get(target, target.replace("_", " "))

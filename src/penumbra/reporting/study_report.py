@@ -1,0 +1,372 @@
+"""The report of one study as one Markdown file: what ran, its tables and figures, and what the tests say."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penumbra import parts
+from penumbra.errors import PenumbraError
+from penumbra.files import write_table, write_text
+from penumbra.metrics.rows import METRICS
+from penumbra.reporting.context import StudyContext, target_title
+from penumbra.reporting.data import read_tests
+from penumbra.reporting.numbers import CellIndex, row_filter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLD = ("dice", "avd", "brier", "entropy_error", "ece", "composite")
+"""Metrics whose tests are told in words: the classes' own where there are any; all others are counted only."""
+
+CELLS_SUFFIX = ".cells.csv"
+"""The report's own numbers are indexed in ``report.cells.csv`` beside ``report.md``."""
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """How a metric's values are told in words: multiplied by ``scale``, in ``name``."""
+
+    scale: float
+    name: str
+
+
+_PERCENT = _Unit(100.0, " percentage points")
+_UNITS = {
+    "fraction": _PERCENT,
+    "fraction of reference volume": _PERCENT,
+    "probability squared": _Unit(1e3, " × 10⁻³"),
+    "probability squared x slices": _Unit(1e3, " × 10⁻³"),
+    "nat": _Unit(1.0, " nats"),
+    "nat per voxel": _Unit(1e3, " × 10⁻³ nats per voxel"),
+    "sum of z-scores": _Unit(1.0, " standard deviations"),
+}
+
+
+def _escape(text: Any) -> str:
+    return "".join(f"\\{c}" if c in "\\*_`<>[]|#" else c for c in str(text)).replace("\n", " ")
+
+
+def _digits(value: float, scale: float) -> int:
+    size = abs(value) * scale
+    return 1 if not math.isfinite(size) or size == 0 else min(max(1 - math.floor(math.log10(size)), 1), 6)
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested mapping as ``{"loss.name": "dice", ...}``; a part ``{"name": "dice"}`` stands as ``loss: dice``.
+
+    Booleans and null are spelled as in YAML, lists as ``a, b``.
+    """
+    flat: dict[str, str] = {}
+    for key, value in content.items():
+        name = prefix if key == "name" and prefix else f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            flat |= flatten(value, name) or {name: "{}"}
+        elif isinstance(value, bool) or value is None:
+            flat[name] = {True: "true", False: "false", None: "null"}[value]
+        elif isinstance(value, list | tuple):
+            flat[name] = ", ".join(map(str, value))
+        else:
+            flat[name] = str(value)
+    return flat
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    lines = ["| " + " | ".join(heads) + " |", "|" + ":---|" * len(heads)]
+    return [*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows), ""]
+
+
+def _datasets(context: StudyContext) -> list[str]:
+    rows = []
+    for dataset in context.datasets.values():
+        evaluation = context.dataset_configuration[dataset.name].get("evaluation", {})
+        rows.append(
+            [
+                f"`{dataset.name}`",
+                _escape(dataset.title),
+                ", ".join(_escape(target_title(c)) for c in dataset.classes),
+                ", ".join(_escape(c) for c in dataset.contrasts),
+                dataset.splits,
+                f"{dataset.hard_reference} / {dataset.soft_reference}",
+                evaluation.get("binarisation", ""),
+            ]
+        )
+    heads = ("data set", "title", "classes", "contrasts", "splits", "hard / soft reference", "binarisation")
+    return ["## Data sets", "", *_table(heads, rows)]
+
+
+def _candidates(context: StudyContext) -> list[str]:
+    lines = ["## Candidates", ""]
+    lines += _table(
+        ("candidate", "framework", "in tables and figures"),
+        [
+            (
+                f"`{c.name}`" + (" (reference)" if c.name == context.reference else ""),
+                _escape(c.group) or "-",
+                _escape(c.label),
+            )
+            for c in context.candidates.values()
+        ],
+    )
+    lines += [
+        "Every choice as it was resolved for these runs: the candidate's file, the data set's recipe, and what the "
+        "user laid over them. Where a paper's text and its code differ, the choice is one of these options.",
+        "",
+    ]
+    for dataset in context.datasets.values():
+        flat = {c: flatten(recipe) for c, recipe in context.recipes[dataset.name].items()}
+        keys = [k for k in dict.fromkeys(k for f in flat.values() for k in f) if k != "label"]
+        differing = [k for k in keys if len({f.get(k) for f in flat.values()}) > 1]
+        lines += [f"### {_escape(dataset.short)}: what differs between the candidates", ""]
+        heads = ("choice", *(_escape(context.candidates[c].label) for c in flat))
+        lines += _table(heads, [(f"`{k}`", *(_escape(f.get(k, "-")) for f in flat.values())) for k in differing])
+        lines += [f"<details><summary>{_escape(dataset.short)}: what all candidates share</summary>", ""]
+        shared = next(iter(flat.values()), {})
+        lines += _table(
+            ("choice", "value"), [(f"`{k}`", _escape(shared.get(k, "-"))) for k in keys if k not in differing]
+        )
+        configuration = flatten(
+            {
+                k: v
+                for k, v in context.dataset_configuration[dataset.name].items()
+                if k not in ("title", "contrasts", "classes")
+            }
+        )
+        lines += _table(("data set", "value"), [(f"`{k}`", _escape(v)) for k, v in configuration.items()])
+        lines += ["</details>", ""]
+    return lines
+
+
+def _reading(context: StudyContext) -> list[str]:
+    reference = _escape(context.candidates[context.reference].label)
+    return [
+        "## How to read the numbers",
+        "",
+        "- **mean ± std**: a metric is averaged over the test cases of a training first; mean and standard deviation "
+        "(ddof = 1) are then taken over trainings, one a split. One training alone has no deviation: n/a.",
+        "- **undefined**: a metric that cannot be computed (no reference voxel, a prediction that is not finite) is "
+        "left out of the mean and counted below its table, never set to zero.",
+        f"- **tests**: two-sided Wilcoxon signed-rank test of each candidate against {reference}, paired by split, on "
+        f"the trainings' means. \\*\\* marks p < {context.level:g} without correction, as the thesis does; † marks "
+        "that it stays below after Holm's correction over the candidates.",
+        "- **ECE**: expected calibration error over ten bins of the highest class probability, background included. As "
+        "published, the bins are open on the right, so that voxels of confidence exactly 1, most of the background, "
+        "count nowhere; `closed` counts them in the last bin. The two differ widely.",
+        "- **entropy**: natural logarithm, one term −p log p a voxel and class, summed (Eq. 5.1); per voxel divided by "
+        "the number of voxels. The thesis leaves the normalisation of its own values open.",
+        "- **where a number comes from**: `.cells.csv` beside every table and this report, and the `.csv` of every "
+        "figure, name for each number the metrics file, the filter of its rows, their digest and the estimator.",
+        "",
+    ]
+
+
+def _relative(path: Path, out: Path) -> str:
+    return Path(os.path.relpath(path, out.parent)).as_posix()
+
+
+def _tables(exhibits: Mapping[str, Any], files: Sequence[Path], out: Path) -> list[str]:
+    lines = ["## Tables", ""]
+    for name in exhibits:
+        path = _find(files, f"{name}.md")
+        links = ", ".join(
+            f"[{suffix}]({_relative(path.with_suffix('.' + suffix), out)})" for suffix in ("csv", "tex", "cells.csv")
+        )
+        lines += [path.read_text(encoding="utf-8").rstrip(), "", f"`{name}`: {links}", ""]
+    return lines
+
+
+def _figures(exhibits: Mapping[str, Any], files: Sequence[Path], out: Path, context: StudyContext) -> list[str]:
+    lines = ["## Figures", ""]
+    for name, exhibit in exhibits.items():
+        path = _find(files, f"{name}.png")
+        part = parts.build("figure", exhibit["part"], exhibit.get("options") or {})
+        links = ", ".join(f"[{suffix}]({_relative(path.with_suffix('.' + suffix), out)})" for suffix in ("pdf", "csv"))
+        lines += [
+            f"### {_escape(exhibit['title'])}",
+            "",
+            f"![{_escape(exhibit['title'])}]({_relative(path, out)})",
+            "",
+            _escape(part.caption(context.only(exhibit.get("datasets")))),
+            "",
+            f"`{name}`: {links}",
+            "",
+        ]
+    return lines
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _find(files: Sequence[Path], name: str) -> Path:
+    found = [f for f in files if f.name == name]
+    if not found:
+        raise PenumbraError(f"{name} was not given to the report", cure="let the study's tables and figures be made")
+    return found[0]
+
+
+class _Sentences:
+    """What the tests say, in words; every number goes through the cell index."""
+
+    def __init__(self, context: StudyContext, index: CellIndex, source: str) -> None:
+        self.context, self.index, self.source = context, index, source
+
+    def number(self, row: Mapping[str, Any], key: str, *, scale: float = 1.0, decimals: int = 1, **more: Any) -> str:
+        """One number of one line of ``tests.csv``, as text."""
+        told = {k: row[k] for k in ("dataset", "target", "metric", "candidate")}
+        shown = self.index.number(
+            float(row[key]),
+            row=f"{row['metric']} of {row['target']}, {row['candidate']} against {row['reference']}",
+            column=key,
+            estimator=f"{key} of tests.csv, view split",
+            n=int(row["n"]),
+            scale=scale,
+            decimals=decimals,
+            source=self.source,
+            filter=row_filter(view="split", **told),
+            **told,
+            **more,
+        )
+        return str(shown)
+
+    def probability(self, row: Mapping[str, Any], key: str) -> str:
+        """A p-value: three decimals, more where it is small."""
+        value = float(row[key])
+        small = 0.0 < value < 0.001
+        return self.number(row, key, decimals=1 - math.floor(math.log10(value)) if small else 3)
+
+    def difference(self, row: Mapping[str, Any]) -> str:
+        """A candidate against the reference in one sentence."""
+        metric = METRICS[row["metric"]]
+        unit = _UNITS.get(metric.unit, _Unit(1.0, ""))
+        difference = float(row["mean_difference"])
+        decimals = _digits(difference, unit.scale)
+        low, high = (self.number(row, k, scale=unit.scale, decimals=decimals) for k in ("ci_low", "ci_high"))
+        candidate = _escape(self.context.candidates[row["candidate"]].label)
+        reference = _escape(self.context.candidates[row["reference"]].label)
+        better = {
+            "high": difference > 0,
+            "low": difference < 0,
+            "zero": abs(float(row["mean_candidate"])) < abs(float(row["mean_reference"])),
+            "none": None,
+        }[metric.better]
+        verdict = "" if better is None else " (better)" if better else " (worse)"
+        of = "" if row["target"] == "image" else f" of {_escape(target_title(row['target']))}"
+        corrected = float(row["p_holm"]) < self.context.level
+        marked = r" \*\*" if float(row["p"]) < self.context.level else ""
+        return (
+            f"{metric.label}{of}: {candidate} minus {reference} is "
+            f"{self.number(row, 'mean_difference', scale=unit.scale, decimals=decimals)}{unit.name}{verdict}, "
+            f"{100 * (1 - self.context.level):g} % interval {low} to {high}, p = {self.probability(row, 'p')}"
+            f"{marked}, "
+            f"after Holm's correction {self.probability(row, 'p_holm')}{' †' if corrected else ''}, "
+            f"n = {int(row['n'])} splits."
+        )
+
+
+def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, source: str) -> list[str]:
+    lines = ["## Tests", ""]
+    if tests is None or tests.empty:
+        return [*lines, "There are no tests: the study has one candidate only.", ""]
+    words = _Sentences(context, index, source)
+    view = tests[(tests["view"] == "split") & tests["metric"].isin(list(METRICS))]
+    view = view[view["candidate"].isin(list(context.candidates))]
+    order = {metric: i for i, metric in enumerate(METRICS)}
+    for dataset in context.datasets.values():
+        here = view[view["dataset"] == dataset.name]
+        here = here.assign(order=here["metric"].map(order)).sort_values(["order", "target", "p"], kind="stable")
+        below = here[here["p"] < context.level]
+        untested = here[here["p"].isna()]
+        corrected = int((below["p_holm"] < context.level).sum())
+        counts = {
+            "comparisons": (len(here), "count of lines with view split"),
+            "undefined": (len(untested), "count of lines without p"),
+            "below the level": (len(below), "count of lines with p < level"),
+            "below after Holm": (corrected, "count of lines with p_holm < level"),
+        }
+        shown = {
+            name: index.number(
+                float(count), row=dataset.name, column=name, estimator=estimator, n=len(here), decimals=0,
+                source=source, dataset=dataset.name, filter=row_filter(dataset=dataset.name, view="split"),
+            )
+            for name, (count, estimator) in counts.items()
+        }  # fmt: skip
+        told = here[here["metric"].isin(TOLD) & ((here["metric"] != "entropy_error") | (here["target"] == "image"))]
+        told = told[told["mean_difference"].notna()]
+        smallest = min(1.0, 2.0 / 2.0**dataset.splits)
+        lines += [
+            f"### {_escape(dataset.short)}",
+            "",
+            f"{shown['comparisons']} comparisons with {_escape(context.candidates[context.reference].label)}: p < "
+            f"{context.level:g} in {shown['below the level']}, of which {shown['below after Holm']} after Holm's "
+            f"correction; {shown['undefined']} could not be tested. All are in `tests.csv`.",
+            "",
+        ]
+        if smallest >= context.level:
+            bound = index.number(
+                smallest, row=dataset.name, column="smallest p", estimator="2 / 2**n, n splits", n=dataset.splits,
+                decimals=4, dataset=dataset.name,
+            )  # fmt: skip
+            lines += [
+                f"With {dataset.splits} split{'s' * (dataset.splits != 1)} the test cannot give less than p = {bound}: "
+                "that nothing is marked says nothing about the candidates. All differences in Dice score, AVD, Brier "
+                "score, entropy error, ECE and composite score:",
+                "",
+            ]
+        else:
+            told = told[told["p"] < context.level]
+            lines += [
+                "Differences in Dice score, AVD, Brier score, entropy error, ECE and composite score among these:",
+                "",
+            ]
+        lines += [f"- {words.difference(row)}" for row in _records(told)] or ["- none"]
+        lines.append("")
+    return lines
+
+
+def write_report(
+    *,
+    told: Mapping[str, Any],
+    tests: str | Path | None,
+    tables: Sequence[str | Path],
+    figures: Sequence[str | Path],
+    out: str | Path,
+) -> list[Path]:
+    """Write ``report.md`` of one study, and ``report.cells.csv`` with the origin of every number in its text.
+
+    Parameters
+    ----------
+    told : the study as plain data: ``name``, ``study`` (with ``tables`` and ``figures``), ``datasets``, ``candidates``.
+    tests : the study's ``tests.csv``, or None.
+    tables, figures : the files of its tables and figures; those ending in ``.md`` and ``.png`` are shown.
+    out : ``studies/<study>/report.md``; links are relative to its folder.
+
+    Raises
+    ------
+    PenumbraError : a table or figure of the study is not among the files, or a file cannot be written.
+    """
+    out = Path(out)
+    study = told["study"]
+    context = StudyContext.from_plain(told["name"], study, told["datasets"], told["candidates"])
+    index = CellIndex("report")
+    lines = [f"# {_escape(study['title'])}", "", f"Study `{told['name']}`. Paper: {_escape(study['paper'])}."]
+    if study.get("published"):
+        lines[-1] += (
+            f" The paper's numbers are in `config/published/{study['published']}.csv`; they stand in the tables of the "
+            "data sets that are the paper's own."
+        )
+    lines.append("")
+    lines += _datasets(context)
+    lines += _candidates(context)
+    lines += _reading(context)
+    lines += _tables(study.get("tables") or {}, [Path(p) for p in tables], out)
+    lines += _figures(study.get("figures") or {}, [Path(p) for p in figures], out, context)
+    lines += _tests(context, read_tests(tests), index, str(tests))
+    cells = out.with_suffix(CELLS_SUFFIX)
+    write_table(cells, index.frame())
+    write_text(out, "\n".join(lines).rstrip() + "\n")
+    return [out, cells]

@@ -1,0 +1,1 @@
+"""Training one member of one candidate on one split; ``loop.train`` does it."""

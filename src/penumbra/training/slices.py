@@ -1,0 +1,156 @@
+"""The slices that a training reads: prepared arrays, gathered once onto the device where they fit."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from penumbra import paths
+from penumbra.device import free_memory
+from penumbra.errors import PenumbraError
+
+
+@dataclass(frozen=True)
+class Index:
+    """Which case and position each prepared slice comes from (``slices.csv``).
+
+    Attributes
+    ----------
+    case : (N,) names of cases.
+    z : (N,) positions along z.
+    constant : (N,) true where a contrast of the slice has one value everywhere.
+    """
+
+    case: np.ndarray
+    z: np.ndarray
+    constant: np.ndarray
+
+    def rows(self, cases: list[str], *, constant: bool = True) -> np.ndarray:
+        """Row numbers of the slices of some cases, in order of the cases; without constant slices unless asked for."""
+        found = [np.flatnonzero(self.case == case) for case in cases]
+        rows = np.concatenate([np.zeros(0, np.int64), *found])
+        return rows if constant else rows[~self.constant[rows]]
+
+
+def read_index(prepared: Path) -> Index:
+    """Read ``slices.csv`` of a prepared folder."""
+    with open(prepared / paths.PREPARED_SLICES, encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return Index(
+        case=np.array([row["case"] for row in rows], dtype=object),
+        z=np.array([int(row["z"]) for row in rows], dtype=np.int64),
+        constant=np.array([row["constant"].strip().lower() in ("1", "true") for row in rows], dtype=bool),
+    )
+
+
+def read_split(split: Path, index: Index, prepared: Path) -> dict[str, list[str]]:
+    """Read ``{"train": [...], "validation": [...], "test": [...]}`` and check that every case was prepared.
+
+    Raises
+    ------
+    PenumbraError : a part is missing from the file, or names a case that was not prepared.
+    """
+    content = json.loads(split.read_text(encoding="utf-8"))
+    known = set(index.case)
+    result = {}
+    for part in ("train", "validation", "test"):
+        if part not in content:
+            raise PenumbraError(f"the split has no key {part!r}", file=split, cure="make the split again")
+        result[part] = [str(case) for case in content[part]]
+        for case in result[part]:
+            if case not in known:
+                raise PenumbraError(
+                    f"the split names a case that is not among the prepared slices of {prepared}",
+                    file=split,
+                    case=case,
+                    cure="make the prepared arrays and the split from the same cases",
+                )
+    return result
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Map a prepared array into memory; only what is read is loaded."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+class Slices:
+    """Images and training labels of chosen slices.
+
+    They are copied to the device once when they fit into half of its free memory, and batches are gathered there by
+    index; otherwise each batch is read from the mapped files.
+
+    Parameters
+    ----------
+    images : (N, C, H, W), mapped. labels : (N, V, K, H, W), mapped, in [0, 1].
+    rows : (n,) the slices chosen, out of N.
+    hard : binarise labels at >= 0.5, each class by itself.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, *, hard: bool, device: torch.device
+    ) -> None:
+        self._images, self._labels, self._rows = images, labels, rows
+        self._hard, self._device = hard, device
+        self.count, self.variants = len(rows), labels.shape[1]
+        size_image = 4 * int(np.prod(images.shape[1:]))
+        size_label = (1 if hard else labels.dtype.itemsize) * int(np.prod(labels.shape[1:]))
+        self.resident = self.count * (size_image + size_label) <= 0.5 * free_memory(device)
+        if self.resident:
+            self._image_tensor = torch.from_numpy(np.ascontiguousarray(images[rows], np.float32)).to(device)
+            self._label_tensor = torch.from_numpy(self._read_labels(rows)).flatten(0, 1).to(device)
+
+    def _read_labels(self, rows: np.ndarray) -> np.ndarray:
+        labels = np.ascontiguousarray(self._labels[rows])
+        return (labels >= 0.5).astype(np.uint8) if self._hard else labels
+
+    def gather(self, items: torch.Tensor, variants: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, C, H, W) float32 and labels (B, K, H, W) float32 of ``items`` (B,), numbers below ``count``.
+
+        ``variants`` (B,) says which rater's label is taken. Both tensors lie on the device where slices are resident,
+        else on the CPU.
+        """
+        if self.resident:
+            images = self._image_tensor.index_select(0, items)
+            return images, self._label_tensor.index_select(0, items * self.variants + variants).float()
+        rows = self._rows[items.numpy()]
+        batch = torch.from_numpy(np.ascontiguousarray(self._images[rows], np.float32)).to(self._device)
+        labels = self._read_labels(rows)[np.arange(len(rows)), variants.numpy()]
+        return batch, torch.from_numpy(np.ascontiguousarray(labels, np.float32)).to(self._device)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a slice in pixels."""
+        return self._images.shape[2], self._images.shape[3]
+
+    @property
+    def item_device(self) -> torch.device:
+        """Where the index tensors given to :meth:`gather` belong."""
+        return self._device if self.resident else torch.device("cpu")
+
+    def classes_present(self) -> np.ndarray:
+        """(K,) true for classes that some label of some slice holds."""
+        if self.resident:
+            return (self._label_tensor.amax(dim=(0, 2, 3)) > 0).cpu().numpy()
+        present = np.zeros(self._labels.shape[2], bool)
+        for row in self._rows:
+            present |= (self._read_labels(row[None]) > 0).any(axis=(0, 1, 3, 4))
+        return present
+
+    def digest(self) -> str:
+        """SHA-256 of the chosen images and labels; when not resident, of the sizes and dates of their files."""
+        digest = hashlib.sha256(self._rows.tobytes())
+        if self.resident:
+            for tensor in (self._image_tensor, self._label_tensor):
+                digest.update(tensor.cpu().numpy().data)
+        else:
+            for array in (self._images, self._labels):
+                file = getattr(array, "filename", None)
+                status = Path(file).stat() if file else None
+                digest.update(repr((array.shape, status and (status.st_size, status.st_mtime_ns))).encode())
+        return digest.hexdigest()

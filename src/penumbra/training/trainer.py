@@ -1,0 +1,219 @@
+"""Steps, validation and state of one training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from penumbra import device as devices
+from penumbra import parts
+from penumbra.augmentation import affine_parameters, transform
+from penumbra.errors import PenumbraError
+from penumbra.networks.output import ModelOutput
+from penumbra.seeds import generator, torch_seed
+from penumbra.training.early_stopping import Patience
+from penumbra.training.model import Model, build_model, copy_state, memory_format
+from penumbra.training.slices import Slices
+
+if TYPE_CHECKING:
+    from penumbra.config.models import Candidate, Dataset
+
+Loss = Callable[[ModelOutput, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What tells one training apart from all others; every draw carries these names."""
+
+    seed: int
+    dataset: str
+    candidate: str
+    split: int
+    member: int
+
+    def generator(self, purpose: str, *more: str | int) -> np.random.Generator:
+        """A generator of this training for one purpose."""
+        return generator(self.seed, purpose, self.dataset, self.candidate, self.split, self.member, *more)
+
+    def torch_seed(self, purpose: str, *more: str | int) -> int:
+        """A seed for torch of this training for one purpose."""
+        return torch_seed(self.seed, purpose, self.dataset, self.candidate, self.split, self.member, *more)
+
+    def __str__(self) -> str:
+        return f"{self.dataset} / {self.candidate} / split {self.split} / member {self.member}"
+
+
+@dataclass
+class State:
+    """Where the training is, beside model, optimiser and scheduler."""
+
+    epoch: int = 1
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[tuple[int, float, float, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+    devices: list[str] = field(default_factory=list)
+
+
+def annealed(rate: float, epoch: int, epochs: int) -> float:
+    """Learning rate of an epoch (from 1): torch's ``CosineAnnealingLR(T_max=epochs, eta_min=0)`` in closed form."""
+    return rate * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+
+
+class Trainer:
+    """One training under way; ``state`` says how far it is.
+
+    ``where`` tells cases and positions of slices, numbered through training and then validation slices.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        candidate: Candidate,
+        dataset: Dataset,
+        training: Slices,
+        validation: Slices,
+        where: Callable[[np.ndarray], str],
+        device: torch.device,
+    ) -> None:
+        self.names, self.options, self.device, self.where = names, candidate.training, device, where
+        self.training, self.validation = training, validation
+        self.hard = candidate.labels.encoding == "hard"
+        torch.manual_seed(names.torch_seed("initialisation"))
+        self.format = memory_format(device, self.options.precision)
+        self.model: Model = build_model(candidate, dataset).to(device=device, memory_format=self.format)  # type: ignore[call-overload]
+        self.loss: Loss = parts.build("loss", candidate.loss.name, candidate.loss.options)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
+        self.patience = Patience(self.options.early_stopping)
+        self.state = State(devices=[devices.describe(device)["name"]])
+        self.waiting: list[torch.Tensor] = []
+        self.batches: list[np.ndarray] = []
+        self.used = min(self.options.slices_per_epoch or training.count, training.count)
+        self.steps = math.ceil(self.used / self.options.batch_size)
+        chosen = generator(names.seed, "validation-rater", names.dataset, names.split)
+        place = validation.item_device
+        variants = torch.from_numpy(chosen.integers(validation.variants, size=validation.count))
+        self.validation_variants = variants.to(place)
+        self.validation_items = torch.arange(validation.count, device=place)
+
+    # ------------------------------------------------------------ saved and restored
+
+    def saved(self) -> dict[str, Any]:
+        """All that the training needs to go on, for :meth:`restore`; random draws need no state."""
+        state = self.state
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "patience": [self.patience.previous, self.patience.count],
+            "progress": vars(state) | {"history": [list(row) for row in state.history]},
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.patience.previous, self.patience.count = saved["patience"]
+        here = self.state.devices
+        self.state = State(**saved["progress"])
+        self.state.devices += here
+        self.state.history = [(row[0], row[1], row[2], row[3]) for row in self.state.history]
+        self.state.best = {name: value.to(self.device) for name, value in self.state.best.items()}
+
+    # ------------------------------------------------------------ one epoch
+
+    def _forward(self, images: torch.Tensor) -> ModelOutput:
+        bfloat16 = self.options.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            return self.model(images.contiguous(memory_format=self.format))
+
+    def _finite(self, losses: list[float], first_step: int, batches: list[np.ndarray], what: str) -> None:
+        for number, value in enumerate(losses, start=first_step):
+            if not math.isfinite(value):
+                raise PenumbraError(
+                    f"the {what} loss became {value} in epoch {self.state.epoch}, step {number + 1} of {len(batches)} "
+                    f"({self.names}); the batch: {self.where(batches[number])}",
+                    cure=f"lower training.learning_rate (now {self.options.learning_rate:g}), look at these images and "
+                    "labels, and use training.precision: float32 if it is not",
+                )
+
+    def collect(self) -> None:
+        """Read the losses that are still on the device into the state, and check them."""
+        if self.waiting:
+            values = torch.stack(self.waiting).tolist()
+            self.waiting.clear()
+            self._finite(values, len(self.state.losses), self.batches, "training")
+            self.state.losses += values
+
+    def epoch_steps(self) -> Iterator[None]:
+        """Take the steps left of the epoch under way, yielding after each; losses are collected in the state."""
+        names, options, state = self.names, self.options, self.state
+        order = names.generator("order", state.epoch).permutation(self.training.count)[: self.used]
+        variants = names.generator("rater", state.epoch).integers(self.training.variants, size=self.used)
+        seeds = names.generator("dropout", state.epoch).integers(np.iinfo(np.int64).max, size=self.steps)
+        batches = [order[k : k + options.batch_size] for k in range(0, self.used, options.batch_size)]
+        place = self.training.item_device
+        items, picked = torch.from_numpy(order).to(place), torch.from_numpy(variants).to(place)
+        theta = None
+        if options.augmentation is not None:
+            rng = names.generator("augmentation", state.epoch)
+            size = self.training.size
+            drawn = affine_parameters(rng, self.used, options.augmentation, size)
+            theta = torch.from_numpy(drawn.normalised(size)).to(self.device, torch.float32)
+        self.model.train()
+        self.batches = batches
+        for group in self.optimiser.param_groups:
+            group["lr"] = annealed(options.learning_rate, state.epoch, options.epochs)
+        while state.step < self.steps:
+            chosen = slice(state.step * options.batch_size, (state.step + 1) * options.batch_size)
+            torch.manual_seed(int(seeds[state.step]))
+            images, target = self.training.gather(items[chosen], picked[chosen])
+            if theta is not None:
+                images, target = transform(images, target, theta[chosen])
+                if self.hard:
+                    target = (target >= 0.5).float()
+            self.optimiser.zero_grad(set_to_none=True)
+            value = self.loss(self._forward(images), target)
+            value.backward()
+            self.optimiser.step()
+            self.waiting.append(value.detach())
+            state.step += 1
+            # Reading a value waits for a GPU but costs nothing on a CPU.
+            if self.device.type == "cpu" or state.step == self.steps:
+                self.collect()
+            yield
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The mean loss over the validation batches."""
+        self.model.eval()
+        torch.manual_seed(self.names.torch_seed("validation", self.state.epoch))
+        size, losses, batches = self.options.batch_size, [], []
+        for k in range(0, self.validation.count, size):
+            images, target = self.validation.gather(
+                self.validation_items[k : k + size], self.validation_variants[k : k + size]
+            )
+            losses.append(self.loss(self._forward(images), target))
+            batches.append(np.arange(k, min(k + size, self.validation.count)) + self.training.count)
+        values = torch.stack(losses).tolist()
+        self._finite(values, 0, batches, "validation")
+        return math.fsum(values) / len(values)
+
+    def finish_epoch(self) -> bool:
+        """Validate and keep the best weights; true when the training is over."""
+        state = self.state
+        rate = annealed(self.options.learning_rate, state.epoch, self.options.epochs)
+        train_loss, validation_loss = math.fsum(state.losses) / len(state.losses), self.validate()
+        state.history.append((state.epoch, train_loss, validation_loss, rate))
+        if validation_loss < state.best_loss:
+            state.best_epoch, state.best_loss, state.best = state.epoch, validation_loss, copy_state(self.model)
+        over = self.patience.update(validation_loss) or state.epoch >= self.options.epochs
+        state.epoch, state.step, state.losses = state.epoch + 1, 0, []
+        return over

@@ -1,0 +1,49 @@
+"""What every script of the workflow shares: its log file, and errors that a person can read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from penumbra.errors import PenumbraError
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[logging.Logger]:
+    """Run a script's body with a log, and end it with a readable message if it fails.
+
+    Messages go to the rule's log file and to the screen. A :class:`PenumbraError` ends the job with its message alone;
+    any other error is a defect of Penumbra: its trace goes to the log, and the message says where that is.
+    """
+    log_file = str(snakemake.log[0])
+    os.makedirs(os.path.dirname(log_file), exist_ok=True)
+    logger = logging.getLogger("penumbra")
+    logger.setLevel(logging.INFO)
+    to_file, to_screen = logging.FileHandler(log_file, mode="w", encoding="utf-8"), logging.StreamHandler(sys.stderr)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_screen.setLevel(logging.WARNING)
+    to_screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.handlers = [to_file, to_screen]
+    name = " ".join([snakemake.rule, *(f"{k}={v}" for k, v in dict(snakemake.wildcards).items())])
+    logger.info("start: %s", name)
+    try:
+        yield logger
+    except PenumbraError as error:
+        logger.error("%s failed\n%s", name, error)
+        raise SystemExit(1) from None
+    except MemoryError:
+        logger.error("%s ran out of memory; give the rule more mem_mb, see docs/cluster.md", name)
+        raise SystemExit(1) from None
+    except Exception as error:
+        logger.info("%s", traceback.format_exc())
+        logger.error(
+            "%s failed in a way that Penumbra did not foresee: %s: %s\n  the trace is in %s",
+            name, type(error).__name__, error, log_file,
+        )  # fmt: skip
+        raise SystemExit(1) from None
+    logger.info("done: %s", name)

@@ -1,0 +1,292 @@
+"""The plan: what the configuration asks for, as the targets, inputs and parameters that the rules need.
+
+This is the only module that the Snakefile imports. It is read again by every cluster job, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+from penumbra import parts, paths
+from penumbra.config.load import Configuration
+from penumbra.config.models import Candidate, Exhibit, Study
+from penumbra.errors import PenumbraError
+from penumbra.workflow.code_digest import code_digest
+
+TABLE_SUFFIXES = ("csv", "md", "tex", "cells.csv")
+FIGURE_SUFFIXES = ("pdf", "png", "csv")
+
+
+class Plan:
+    """Answers every question that a rule has about the configuration.
+
+    Parameters
+    ----------
+    content : Snakemake's ``config``.
+    root : the folder of the Snakefile.
+    """
+
+    def __init__(self, content: dict[str, Any], root: str | Path) -> None:
+        self.root = Path(root)
+        self.configuration = Configuration.load(content, self.root / "config")
+        self.settings = self.configuration.settings
+        self._code = cache(self._digest)
+
+    # ------------------------------------------------------------ paths
+
+    def path(self, pattern: str, **values: Any) -> str:
+        """A pattern of :mod:`penumbra.paths` under the results folder; ``values`` fill some or all of its wildcards."""
+        for key, value in values.items():
+            pattern = pattern.replace("{" + key + "}", str(value))
+        return f"{self.settings.results}/{pattern}"
+
+    def log(self, *name: str) -> str:
+        """The log file of a rule."""
+        return f"{self.settings.results}/logs/{'/'.join(name)}.log"
+
+    def benchmark(self, *name: str) -> str:
+        """The benchmark file of a rule."""
+        return f"{self.settings.results}/benchmarks/{'/'.join(name)}.tsv"
+
+    # ------------------------------------------------------------ one data set
+
+    def source_files(self, dataset: str) -> list[str]:
+        """The user's own file or folder that a data set is made from, if it is."""
+        source = self.configuration.dataset(dataset).source
+        if source.kind not in ("archive", "folder"):
+            return []
+        path = Path(str(source.path)).expanduser()
+        if not path.exists():
+            origin = source.url or f"see {self.configuration.dataset_files[dataset]}"
+            raise PenumbraError(
+                f"the data set {dataset} is not there yet",
+                file=path,
+                cure=f"get it ({origin}), then name it in config/config.yaml: `data: {{{dataset}: /path/to/it}}`",
+            )
+        return [str(path)]
+
+    def references(self, dataset: str) -> dict[str, str]:
+        """The two label folders that predictions are held against."""
+        evaluation = self.configuration.dataset(dataset).evaluation
+        return {
+            "hard_labels": self.path(paths.LABELS, dataset=dataset, fusion=evaluation.hard_reference),
+            "soft_labels": self.path(paths.LABELS, dataset=dataset, fusion=evaluation.soft_reference),
+        }
+
+    def dataset_params(self, dataset: str, *keys: str) -> dict[str, Any]:
+        """What a stage is told of a data set: contrasts, classes, raters, geometry, and the named keys besides.
+
+        A stage that is not told of a key does not run again when it changes.
+        """
+        every = {"contrasts", "classes", "raters", "geometry", *keys}
+        return self.configuration.dataset(dataset).model_dump(mode="json", include=every)
+
+    def source_params(self, dataset: str) -> dict[str, Any]:
+        """Where a data set's raw files come from."""
+        return self.configuration.dataset(dataset).source.model_dump(mode="json")
+
+    # ------------------------------------------------------------ one run
+
+    def candidate(self, wildcards: Any) -> Candidate:
+        """The recipe of a run's candidate."""
+        return self.configuration.candidate(wildcards.candidate, wildcards.dataset)
+
+    def candidate_params(self, wildcards: Any) -> dict[str, Any]:
+        """The recipe of a run's candidate, as plain data."""
+        return self.candidate(wildcards).model_dump(mode="json")
+
+    def training_labels(self, wildcards: Any) -> str:
+        """The label folder that a candidate is trained on."""
+        return self.path(paths.LABELS, dataset=wildcards.dataset, fusion=self.candidate(wildcards).labels.fusion)
+
+    def weights(self, wildcards: Any) -> list[str]:
+        """The weights of all members of a run."""
+        return [
+            self.path(paths.WEIGHTS, **dict(wildcards), member=member)
+            for member in range(1, self.candidate(wildcards).members.count + 1)
+        ]
+
+    # ------------------------------------------------------------ one study
+
+    def study(self, name: str) -> Study:
+        """A study's configuration."""
+        return self.configuration.study(name)
+
+    def study_datasets(self, study: str, exhibit: Exhibit | None = None) -> list[str]:
+        """The data sets of a study, or of one of its tables or figures."""
+        every = [d.name for d in self.study(study).datasets]
+        return every if exhibit is None or exhibit.datasets is None else exhibit.datasets
+
+    def split_counts(self, study: str) -> dict[str, int]:
+        """How many splits of each data set a study trains."""
+        return {d.name: d.splits for d in self.study(study).datasets}
+
+    def run_metrics(self, study: str, dataset: str) -> list[str]:
+        """The metrics of all runs of a study on one data set."""
+        content = self.study(study)
+        return [
+            self.path(paths.RUN_METRICS, dataset=dataset, candidate=candidate, split=split)
+            for candidate in content.candidates
+            for split in range(self.split_counts(study)[dataset])
+        ]
+
+    def study_metrics(self, study: str, datasets: list[str] | None = None) -> list[str]:
+        """The collected metrics of a study."""
+        return [self.path(paths.METRICS, study=study, dataset=d) for d in datasets or self.study_datasets(study)]
+
+    def exhibit(self, kind: str, study: str, name: str) -> Exhibit:
+        """One table or figure of a study."""
+        exhibits: dict[str, Exhibit] = getattr(self.study(study), kind + "s")
+        if name not in exhibits:
+            raise PenumbraError(
+                f"the study {study} has no {kind} named {name!r}; it has: {', '.join(exhibits)}",
+                file=self.configuration.study_files[study],
+            )
+        return exhibits[name]
+
+    def exhibit_inputs(self, kind: str, study: str, name: str) -> dict[str, Any]:
+        """What a table or figure is made from: its part says what it needs."""
+        exhibit = self.exhibit(kind, study, name)
+        datasets = self.study_datasets(study, exhibit)
+        needs = parts.constant(kind, exhibit.part, "NEEDS")
+        inputs: dict[str, Any] = {}
+        if "metrics" in needs:
+            inputs["metrics"] = self.study_metrics(study, datasets)
+        if "tests" in needs:
+            inputs["tests"] = self.path(paths.TESTS, study=study)
+        if "predictions" in needs:
+            dataset, split = datasets[0], exhibit.options.get("split", 0)
+            inputs["predictions"] = [
+                self.path(paths.PREDICTIONS, dataset=dataset, candidate=c, split=split)
+                for c in self.study(study).candidates
+            ]
+            inputs["cases"] = self.path(paths.INGESTED, dataset=dataset)
+            inputs["split"] = self.path(paths.SPLIT, dataset=dataset, split=split)
+            inputs.update(self.references(dataset))
+        return inputs
+
+    def exhibit_params(self, kind: str, study: str, name: str) -> dict[str, Any]:
+        """What a table or figure is told: its options, and the study as plain data."""
+        exhibit = self.exhibit(kind, study, name)
+        content = self.study(study)
+        datasets = self.study_datasets(study, exhibit)
+        return {
+            "name": study,
+            "study": content.model_dump(mode="json", exclude={"tables", "figures"}),
+            "exhibit": exhibit.model_dump(mode="json"),
+            "datasets": {d: self.dataset_params(d, "title", "evaluation") for d in datasets},
+            "candidates": self._recipes(content.candidates, datasets),
+            "published": str(self.root / "config" / "published" / f"{content.published}.csv")
+            if content.published
+            else "",
+        }
+
+    def study_params(self, study: str) -> dict[str, Any]:
+        """What a study's report is told: the study as plain data, its data sets and its candidates on each."""
+        content = self.study(study)
+        datasets = self.study_datasets(study)
+        return {
+            "name": study,
+            "study": content.model_dump(mode="json"),
+            "datasets": {d: self.dataset_params(d, "title", "evaluation") for d in datasets},
+            "candidates": self._recipes(content.candidates, datasets),
+        }
+
+    def _recipes(self, candidates: list[str], datasets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+        return {
+            d: {c: self.configuration.candidate(c, d).model_dump(mode="json") for c in candidates} for d in datasets
+        }
+
+    def tables(self, study: str) -> list[str]:
+        """All table files of a study."""
+        return [
+            self.path(paths.TABLE, study=study, table=name) + "." + suffix
+            for name in self.study(study).tables
+            for suffix in TABLE_SUFFIXES
+        ]
+
+    def figures(self, study: str) -> list[str]:
+        """All figure files of a study."""
+        return [
+            self.path(paths.FIGURE, study=study, figure=name) + "." + suffix
+            for name in self.study(study).figures
+            for suffix in FIGURE_SUFFIXES
+        ]
+
+    def reports(self) -> list[str]:
+        """The report of every study that ``config/config.yaml`` chooses."""
+        return [self.path(paths.STUDY_REPORT, study=study) for study in self.settings.studies]
+
+    # ------------------------------------------------------------ code
+
+    def _digest(self, script: str, *modules: str) -> str:
+        return code_digest([str(self.root / "workflow" / "scripts" / f"{script}.py"), *modules])
+
+    def code(self, script: str, *modules: str) -> str:
+        """The digest of the code that a rule's script and the named parts use."""
+        return self._code(script, *modules)
+
+    def source_code(self, dataset: str) -> str:
+        """The digest for the rule that makes a data set's raw files."""
+        source = self.configuration.dataset(dataset).source
+        generators = [parts.module_name("phantom", source.generator)] if source.generator else []
+        return self.code("download", *generators)
+
+    def dataset_code(self, script: str, dataset: str, kind: str) -> str:
+        """The digest for a rule that builds one of a data set's parts."""
+        part = getattr(self.configuration.dataset(dataset), kind)
+        return self.code(script, parts.module_name(kind, part.name))  # type: ignore[arg-type]
+
+    def fusion_code(self, fusion: str) -> str:
+        """The digest for the rule that fuses raters."""
+        self.configuration.check_fusion(fusion, "the target's path")
+        return self.code("fuse", parts.module_name("fusion", fusion))
+
+    def exhibit_code(self, kind: str, study: str, name: str) -> str:
+        """The digest for a table or figure."""
+        return self.code(kind, parts.module_name(kind, self.exhibit(kind, study, name).part))  # type: ignore[arg-type]
+
+    def study_code(self, study: str) -> str:
+        """The digest for a study's report, which prints the captions of its figures."""
+        drawn = sorted({exhibit.part for exhibit in self.study(study).figures.values()})
+        return self.code("study_report", *(parts.module_name("figure", part) for part in drawn))
+
+    def recipe_code(self, script: str, wildcards: Any, *kinds: str) -> str:
+        """The digest for a rule that builds some of a candidate's parts."""
+        recipe = self.candidate(wildcards)
+        return self.code(script, *(parts.module_name(k, getattr(recipe, k).name) for k in kinds))  # type: ignore[arg-type]
+
+
+class Told:
+    """A plan for the Snakefile.
+
+    Its :class:`PenumbraError` reach the user as Snakemake's own kind of error, shown without a stack trace, and the
+    Python of every job finds this checkout's library, in a conda environment too.
+    """
+
+    def __init__(self, content: dict[str, Any], root: str | Path) -> None:
+        self._plan = self._told(Plan)(content, root)
+        source = str(Path(root) / "src")
+        inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != source]
+        os.environ["PYTHONPATH"] = os.pathsep.join([source, *inherited])
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._plan, name)
+        return self._told(value) if callable(value) else value
+
+    @staticmethod
+    def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            from snakemake.exceptions import WorkflowError
+
+            try:
+                return function(*args, **kwargs)
+            except PenumbraError as error:
+                raise WorkflowError(str(error)) from None
+
+        return wrapped

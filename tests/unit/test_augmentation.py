@@ -1,0 +1,112 @@
+"""The batched affine transformation, against scipy and closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from penumbra.augmentation import AffineParameters, affine_parameters, augment
+from penumbra.config.models import Augmentation
+
+
+def parameters(angle=0.0, scale=(1.0, 1.0), translation=(0, 0)):
+    return AffineParameters(np.array([angle]), np.array([scale], float), np.array([translation], float))
+
+
+def apply(image, drawn):
+    """One (H, W) image as image and label at once."""
+    tensor = torch.from_numpy(image)[None, None]
+    images, labels = augment(tensor, tensor, drawn)
+    return images[0, 0].numpy(), labels[0, 0].numpy()
+
+
+@pytest.mark.parametrize("size", [(24, 17), (9, 31), (16, 16)])
+def test_agrees_with_scipy(rng, size):
+    images = torch.from_numpy(rng.uniform(size=(5, 2, *size)))
+    labels = torch.from_numpy(rng.uniform(size=(5, 3, *size)))
+    options = Augmentation(rotation_degrees=180, translation=0.2, scale=0.4)
+    drawn = affine_parameters(rng, 5, options, size)
+    moved_images, moved_labels = augment(images, labels, drawn)
+    centre = 0.5 * np.array(size)
+    for item in range(5):
+        radians = np.deg2rad(drawn.angle[item])
+        rotation = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+        matrix = (rotation @ np.diag(1 / drawn.scale[item])).T
+        offset = centre - matrix @ centre + drawn.translation[item]
+        for before, after in ((images, moved_images), (labels, moved_labels)):
+            for channel in range(before.shape[1]):
+                expected = ndimage.affine_transform(
+                    before[item, channel].numpy(), matrix, offset, order=1, mode="grid-constant"
+                )
+                np.testing.assert_allclose(after[item, channel].numpy(), expected, atol=1e-9)
+
+
+def test_identity_changes_nothing(rng):
+    image = rng.uniform(size=(13, 20))
+    for moved in apply(image, parameters()):
+        np.testing.assert_allclose(moved, image, atol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [(3, 0), (-2, 5), (0, -4)])
+def test_whole_pixel_translation_moves_pixels_and_fills_with_zero(rng, shift):
+    image = rng.uniform(1, 2, size=(12, 15))
+    rows, columns = np.arange(12)[:, None] + shift[0], np.arange(15) + shift[1]
+    inside = (rows >= 0) & (rows < 12) & (columns >= 0) & (columns < 15)
+    expected = np.where(inside, image[rows % 12, columns % 15], 0)
+    np.testing.assert_allclose(apply(image, parameters(translation=shift))[0], expected, atol=1e-12)
+
+
+def test_half_turn_is_about_half_the_shape(rng):
+    image = rng.uniform(1, 2, size=(10, 8))
+    expected = np.zeros_like(image)
+    expected[1:, 1:] = image[:0:-1, :0:-1]
+    np.testing.assert_allclose(apply(image, parameters(angle=180))[0], expected, atol=1e-9)
+
+
+def test_scale_above_one_enlarges():
+    y, x = np.mgrid[:64, :64] - 32.0
+    disc = (np.hypot(y, x) < 10).astype(float)
+    moved = apply(disc, parameters(scale=(1.5, 1.0)))[1]
+    assert moved.sum() == pytest.approx(1.5 * disc.sum(), rel=0.02)
+    assert moved[:, 32].sum() > moved[32].sum() * 1.3
+
+
+def test_rotations_compose(rng):
+    first, second = rng.uniform(-90, 90, 2)
+    both = parameters(first).matrices()[0] @ parameters(second).matrices()[0]
+    np.testing.assert_allclose(both, parameters(first + second).matrices()[0], atol=1e-12)
+    # On a smooth image, also the images compose, away from the border.
+    y, x = np.mgrid[:80, :80]
+    image = np.exp(-((y - 45) ** 2 + (x - 36) ** 2) / 200) + 0.3 * np.exp(-((y - 33) ** 2 + (x - 47) ** 2) / 150)
+    twice = apply(apply(image, parameters(15))[0], parameters(20))[0]
+    once = apply(image, parameters(35))[0]
+    np.testing.assert_allclose(twice[15:-15, 15:-15], once[15:-15, 15:-15], atol=5e-3)
+
+
+def test_draws_stay_in_range_and_fill_it(rng):
+    drawn = affine_parameters(rng, 4000, Augmentation(), (128, 200))
+    assert np.abs(drawn.angle).max() <= 20 and np.abs(drawn.angle).max() > 19.5 and abs(drawn.angle.mean()) < 1
+    assert drawn.scale.min() >= 0.9 and drawn.scale.max() <= 1.1 and np.ptp(drawn.scale, axis=0).min() > 0.19
+    assert np.array_equal(drawn.translation, np.round(drawn.translation))
+    assert np.abs(drawn.translation).max(axis=0).tolist() == [4, 6]
+    assert affine_parameters(rng, 50, Augmentation(translation=0), (128, 128)).translation.any() == np.False_
+
+
+def test_an_item_depends_on_its_own_parameters_only(rng):
+    images = torch.from_numpy(rng.normal(size=(6, 1, 16, 16)))
+    labels = torch.from_numpy(rng.uniform(size=(6, 2, 16, 16)))
+    drawn = affine_parameters(rng, 6, Augmentation(), (16, 16))
+    together = augment(images, labels, drawn)
+    alone = AffineParameters(drawn.angle[4:5], drawn.scale[4:5], drawn.translation[4:5])
+    for whole, single in zip(together, augment(images[4:5], labels[4:5], alone), strict=True):
+        torch.testing.assert_close(whole[4:5], single)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_labels_stay_within_zero_and_one(rng, kind):
+    labels = torch.ones(8, 1, 32, 32, dtype=kind)
+    images = torch.from_numpy(rng.normal(size=(8, 1, 32, 32)).astype(np.float32))
+    moved = augment(images, labels, affine_parameters(rng, 8, Augmentation(), (32, 32)))[1]
+    assert moved.dtype == torch.float32
+    assert moved.min() >= 0 and moved.max() <= 1
+    assert moved.max() > 0.999

@@ -1,0 +1,161 @@
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from penumbra import parts
+from penumbra.config.load import Configuration, merge, read_yaml
+from penumbra.config.schema import FOLDER, schemas
+from penumbra.errors import PenumbraError
+
+STUDIES = ["label-fusion-phantom", "label-fusion-lidc", "label-fusion-thesis"]
+
+
+def load(root: Path, **changes):
+    return Configuration.load({**read_yaml(root / "config" / "config.yaml"), **changes}, root / "config")
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_in_the_repository_is_valid(root, study):
+    load(root, studies=[study])
+
+
+def test_every_configuration_file_is_named_by_a_test(root):
+    assert sorted(p.stem for p in (root / "config" / "studies").glob("*.yaml")) == sorted(STUDIES)
+
+
+def test_schemas_are_those_of_the_models():
+    for name, text in schemas().items():
+        assert (FOLDER / name).read_text() == text, f"{name} is stale: run `make schemas`"
+        assert json.loads(text)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sede": 1}, ["sede: unknown key", "did you mean 'seed'?"]),
+        ({"seed": "many"}, ["seed:", "got 'many'", "a whole number", ">= 0", "2022"]),
+        ({"device": "gpu"}, ["device:", "'auto', 'cpu', 'cuda'", "got 'gpu'"]),
+        ({"studies": []}, ["studies:", "at least 1 item", "a list"]),
+        ({"studies": ["label-fusion-fantom"]}, ["no study named 'label-fusion-fantom'", "did you mean 'label-fusion-phantom'?"]),
+        ({"data": {"lidk": "/x"}}, ["no data", "'lidk'", "did you mean 'lidc'?"]),
+        ({"results": "../elsewhere"}, ["results:", "without '..'"]),
+        ({"datasets": {"phantom_cord": {"geometry": {"crop": [4, 64]}}}}, ["geometry.crop.0", "got 4", ">= 8"]),
+        ({"datasets": {"phantom_cord": {"geometry": {"krop": 1}}}}, ["geometry.krop: unknown key", "did you mean 'crop'?"]),
+        ({"datasets": {"phantom_cord": {"adapter": "foldr"}}}, ["no adapter named 'foldr'", "folder"]),
+        ({"datasets": {"phantom_cord": {"classes": ["a", "a"]}}}, ["classes", "differ"]),
+        ({"datasets": {"phantom_cord": {"source": {"kind": "url", "url": "http://x"}}}}, ["sha256"]),
+        ({"candidates": {"conv-staple": {"loss": "dize"}}}, ["no loss named 'dize'", "dice"]),
+        ({"candidates": {"conv-staple": {"network": {"depht": 2}}}}, ["network", "depht", "did you mean 'depth'?"]),
+        ({"candidates": {"conv-staple": {"network": {"depth": "deep"}}}}, ["network", "depth", "'deep'"]),
+        ({"candidates": {"conv-staple": {"training": {"epochs": 0}}}}, ["training.epochs", "got 0", ">= 1"]),
+        ({"candidates": {"conv-staple": {"labels": {"fusion": "stapel"}}}}, ["no fusion named 'stapel'", "did you mean 'staple'?"]),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_with_its_place_and_cure(root, changes, says):
+    with pytest.raises(PenumbraError) as error:
+        load(root, **changes)
+    message = str(error.value)
+    for words in says:
+        assert words in message
+    assert "file:" in message and "cure:" in message
+
+
+def test_all_faults_are_told_at_once(root):
+    with pytest.raises(PenumbraError, match="3 faults"):
+        load(root, seed=-1, device="tpu", colour="red")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\na: 2\n", "stands twice"),
+        ("a: [1, 2\n", "not valid YAML"),
+        ("a: !!python/object/apply:os.system [true]\n", "not valid YAML"),
+        ("a: &x [1]\nb: *x\n", "aliases"),
+        ("- 1\n- 2\n", "key: value"),
+        ("", "key: value"),
+        ("? [a, b]\n: 1\n", "plain text"),
+        ("a: \x01\n", "not valid YAML"),
+    ],
+)
+def test_bad_yaml_is_refused_with_file_and_line(tmp_path, text, says):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(PenumbraError, match=re.escape(says)) as error:
+        read_yaml(tmp_path / "x.yaml")
+    assert str(tmp_path / "x.yaml") in str(error.value)
+
+
+def test_a_missing_or_huge_file_is_refused(tmp_path):
+    with pytest.raises(PenumbraError, match="cannot read"):
+        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "huge.yaml").write_text("a: " + "x" * 1_000_001)
+    with pytest.raises(PenumbraError, match="over 1,000,000 bytes"):
+        read_yaml(tmp_path / "huge.yaml")
+
+
+def test_merge_replaces_a_part_of_another_name():
+    below = {"loss": {"name": "dice", "smooth": 1}, "training": {"epochs": 3, "batch_size": 8}}
+    over = {"loss": {"name": "adaptive_wing"}, "training": {"epochs": 5}}
+    assert merge(below, over) == {"loss": {"name": "adaptive_wing"}, "training": {"epochs": 5, "batch_size": 8}}
+    assert merge(below, {"loss": {"smooth": 0}})["loss"] == {"name": "dice", "smooth": 0}
+    assert below["training"]["epochs"] == 3
+
+
+def test_a_recipe_reaches_only_the_parts_that_it_names(root):
+    configuration = load(root, candidates={"conv-staple": {"training": {"epochs": 7}}})
+    recipe = configuration.candidate("conv-staple", "phantom_cord")
+    assert recipe.network.options["depth"] == configuration.dataset("phantom_cord").recipe["network"]["unet2d"]["depth"]
+    assert recipe.training.epochs == 7
+    assert configuration.candidate("conv-staple", "scgm").network.options["depth"] == 3
+    assert configuration.candidate("conv-staple", "scgm").network.options["base_filters"] == 64
+
+
+def test_adding_a_part_is_adding_one_file(tmp_path, monkeypatch):
+    """A new loss, written as a user would, is found by name with its options, without being imported."""
+    package = tmp_path / "losses"
+    package.mkdir()
+    (package / "focal.py").write_text(
+        textwrap.dedent(
+            '''
+            """The focal loss."""
+            raise RuntimeError("a configuration must not import its parts")
+
+            def build(*, gamma: Annotated[float, Field(ge=0)] = 2.0, reduction: Literal["mean", "sum"] = "mean"):
+                ...
+            '''
+        )
+    )
+    (package / "_helper.py").write_text("def build(): ...")
+    monkeypatch.setattr(parts, "_folder", lambda kind: package)
+    parts.names.cache_clear()
+    parts.options_model.cache_clear()
+    try:
+        assert parts.names("loss") == ("focal",)
+        assert parts.options_model("loss", "focal")().model_dump() == {"gamma": 2.0, "reduction": "mean"}
+        with pytest.raises(ValueError, match="greater than or equal to 0"):
+            parts.options_model("loss", "focal")(gamma=-1)
+        with pytest.raises(ValueError, match="extra"):
+            parts.options_model("loss", "focal")(delta=1)
+    finally:
+        parts.names.cache_clear()
+        parts.options_model.cache_clear()
+
+
+def test_environments_hold_the_versions_of_the_lock(root):
+    def pinned(lines):
+        return {
+            n.lower().replace("_", "-"): v for n, v in re.findall(r"^\s*(?:- )?([A-Za-z0-9_.-]+)==(\S+)$", lines, re.M)
+        }
+
+    lock = pinned((root / "requirements.lock").read_text())
+    wanted = re.search(r"^dependencies = \[(.*?)^\]", (root / "pyproject.toml").read_text(), re.S | re.M).group(1)
+    names = {n.lower() for n in re.findall(r'"([A-Za-z0-9-]+)', wanted)}
+    for environment in sorted((root / "envs").glob("*.yaml")):
+        assert yaml.safe_load(environment.read_text())["dependencies"]
+        versions = pinned(environment.read_text())
+        assert set(versions) == names
+        assert versions == {name: lock[name] for name in names}

@@ -1,0 +1,379 @@
+"""Figures: marks against what is drawn and against plain pandas, stable bytes, empty and odd inputs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from penumbra import parts
+from penumbra.errors import PenumbraError
+from penumbra.figures import _style
+from penumbra.figures._inputs import FigureInputs, RunFiles
+from penumbra.figures._write import SUFFIXES, write
+from penumbra.figures.visual import disagreement
+from penumbra.reporting.context import StudyData, candidate_infos
+
+_SPEC = importlib.util.spec_from_file_location("synthetic_study", Path(__file__).with_name("synthetic_study.py"))
+assert _SPEC is not None and _SPEC.loader is not None
+synthetic = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(synthetic)
+
+STATISTICAL = ("entropy_correspondence", "reliability", "composite_violins")
+SEED = int(np.random.SeedSequence().entropy % 2**32)
+
+
+@pytest.fixture(scope="module")
+def study():
+    print("seed", SEED)
+    return synthetic.context(splits=6, other_splits=2)
+
+
+@pytest.fixture(scope="module")
+def metrics(study):
+    return synthetic.long_metrics(study, SEED)
+
+
+@pytest.fixture(scope="module")
+def tests(study, metrics):
+    return synthetic.tests_of(study, metrics, SEED)
+
+
+@pytest.fixture(scope="module")
+def image_files(study, tmp_path_factory):
+    return synthetic.images(tmp_path_factory.mktemp("images"), study, SEED)
+
+
+def draw(part, study, long=None, tests=None, files=None, **options):
+    data = None if long is None else StudyData(long, tests)
+    built = parts.build("figure", part, options)
+    with _style.house_style():
+        figure, marks = built.draw(FigureInputs(data, files), study)
+        figure.canvas.draw()
+    return figure, marks
+
+
+def all_axes(figure):
+    return [axes for axes in figure.axes if axes.get_visible()]
+
+
+def artists(figure, gid):
+    return [a for axes in all_axes(figure) for a in axes.get_children() if a.get_gid() == gid]
+
+
+def run_files(image_files, study) -> RunFiles:
+    return RunFiles(
+        dict(zip(study.candidates, image_files["predictions"], strict=True)),
+        image_files["cases"],
+        image_files["hard_labels"],
+        image_files["soft_labels"],
+        image_files["split"],
+    )
+
+
+def test_entropy_marks_are_the_dots_and_the_data(study, metrics):
+    figure, marks = draw("entropy_correspondence", study, metrics)
+    for dataset in study.datasets:
+        for candidate in study.candidates:
+            (dots,) = artists(figure, f"dots {dataset} {candidate}")
+            own = marks.query("dataset == @dataset and candidate == @candidate and mark == 'dot'")
+            np.testing.assert_allclose(np.asarray(dots.get_offsets()), own[["x", "y"]].to_numpy())
+            rows = metrics.query(
+                "dataset == @dataset and candidate == @candidate and target == 'image' and scope == 'case'"
+            )
+            for axis, metric in (("x", "entropy_reference"), ("y", "entropy")):
+                expected = rows[rows["metric"] == metric].groupby("case")["value"].mean()
+                np.testing.assert_allclose(own.set_index("name")[axis].loc[expected.index], expected)
+            title = marks.query("dataset == @dataset and candidate == @candidate and mark == 'title'").iloc[0]
+            error = rows[rows["metric"] == "entropy_error"].groupby("split")["value"].mean()
+            assert title["value"] == pytest.approx(error.mean())
+            assert any(title["displayed"] in a.get_title() for a in all_axes(figure))
+
+
+def test_entropy_dot_of_every_prediction(study, metrics):
+    _, marks = draw("entropy_correspondence", study, metrics, dots="prediction", scale="log")
+    dots = marks[marks["mark"] == "dot"]
+    assert len(dots) == (metrics["metric"] == "entropy").where(metrics["target"] == "image").eq(True).sum()
+    row = dots.iloc[0]
+    behind = metrics[metrics["dataset"] == row["dataset"]].query(row["filter"]).set_index("metric")["value"]
+    assert (row["x"], row["y"]) == (behind["entropy_reference"], behind["entropy"])
+
+
+def test_reliability_bars_are_the_means_over_runs(study, metrics):
+    figure, marks = draw("reliability", study, metrics)
+    bars = {"accuracy": {}, "gap": {}}
+    for axes in all_axes(figure):
+        for patch in axes.patches:
+            kind, name, k = str(patch.get_gid()).split(" ")
+            bars["accuracy" if kind == "bar" else "gap"].setdefault((name, int(k)), []).append(patch)
+    for name in study.candidates:
+        for k in range(10):
+            drawn = {}
+            for dataset in study.datasets:
+                rows = metrics.query("dataset == @dataset and candidate == @name and bin == @k")
+                means = rows.groupby("metric")["value"].mean()
+                accuracy, confidence = means["reliability_accuracy"], means["reliability_confidence"]
+                chosen = (marks["dataset"] == dataset) & (marks["candidate"] == name) & (marks["name"] == f"bin {k}")
+                mark = marks[chosen].set_index("mark")["value"]
+                if np.isnan(accuracy):
+                    assert mark.isna().all()
+                    continue
+                assert mark["accuracy"] == pytest.approx(accuracy)
+                assert mark["confidence"] == pytest.approx(confidence)
+                drawn[dataset] = (accuracy, confidence)
+            heights = sorted(p.get_height() for p in bars["accuracy"].get((name, k), []))
+            np.testing.assert_allclose(heights, sorted(a for a, _ in drawn.values()))
+            for patch in bars["gap"].get((name, k), []):
+                over = patch.get_height() > 0
+                colour = _style.OVERCONFIDENT if over else _style.UNDERCONFIDENT
+                from matplotlib.colors import to_rgb
+
+                assert patch.get_facecolor()[:3] == pytest.approx(to_rgb(colour))
+                gaps = [c - a for a, c in drawn.values()]
+                assert min(abs(patch.get_height() - g) for g in gaps) < 1e-12
+
+
+def test_reliability_title_holds_the_ece_in_per_cent(study, metrics):
+    figure, _ = draw("reliability", study, metrics, convention="closed")
+    titles = {a.get_title() for a in all_axes(figure)}
+    for dataset in study.datasets:
+        values = metrics[metrics["dataset"] == dataset].query("candidate == 'conv-staple' and metric == 'ece_closed'")[
+            "value"
+        ]
+        assert f"Conv-STAPLE\nECE {100 * values.mean():.1f} ± {100 * values.std(ddof=1):.1f} %" in titles
+
+
+def test_violins_hold_every_case_and_are_sorted(study, metrics, tests):
+    from penumbra.metrics.composite import composite
+
+    figure, marks = draw("composite_violins", study, metrics, tests)
+    scores = composite(metrics)
+    axes_by_title = {a.get_title().replace("\n", " "): a for a in all_axes(figure)}
+    for dataset in study.datasets.values():
+        for target in dataset.classes:
+            own = marks[(marks["dataset"] == dataset.name) & (marks["panel"] == target)]
+            means = own[own["mark"] == "mean"].sort_values("x")["value"]
+            assert list(means) == sorted(means, reverse=True)
+            axes = axes_by_title[f"{dataset.short}: {target.replace('_', ' ')}"]
+            for candidate in study.candidates:
+                expected = scores.query("dataset == @dataset.name and target == @target and candidate == @candidate")
+                cases = own[(own["mark"] == "case") & (own["candidate"] == candidate)]
+                np.testing.assert_allclose(np.sort(cases["value"]), np.sort(expected["value"]))
+                (points,) = [c for c in axes.get_children() if c.get_gid() == f"cases {candidate}"]
+                np.testing.assert_allclose(np.asarray(points.get_offsets())[:, 1], cases["y"])
+                (mean,) = [c for c in axes.get_children() if c.get_gid() == f"mean {candidate}"]
+                at = own[(own["mark"] == "mean") & (own["candidate"] == candidate)].iloc[0]
+                np.testing.assert_allclose(np.asarray(mean.get_offsets())[0], [at["x"], at["value"]])
+
+
+def test_asterisks_of_violins_follow_the_split_view(study, metrics, tests):
+    edited = tests.copy()
+    edited[["p", "p_holm"]] = 0.5
+    here = (edited["metric"] == "composite") & (edited["target"] == "lesion") & (edited["candidate"] == "conv-random")
+    edited.loc[here & (edited["view"] == "split"), ["p", "p_holm"]] = 0.01, 0.2
+    edited.loc[(edited["metric"] == "composite") & (edited["view"] == "case"), "p"] = 1e-9
+    figure, marks = draw("composite_violins", study, metrics, edited)
+    marked = marks[marks["mark"] == "asterisks"]
+    assert list(marked["candidate"]) == ["conv-random"] and list(marked["displayed"]) == ["**"]
+    assert [t.get_text() for a in all_axes(figure) for t in a.texts] == ["**"]
+
+
+@pytest.mark.parametrize("part", STATISTICAL)
+def test_nothing_defined_draws_a_figure_that_says_so(part, study, metrics, tests):
+    empty = metrics.assign(value=np.nan, status="undefined")
+    figure, marks = draw(part, study, empty, tests)
+    assert any("undefined" in str(s) for s in marks["status"])
+    texts = [t.get_text() for a in all_axes(figure) for t in a.texts] + [a.get_title() for a in all_axes(figure)]
+    assert any("undefined" in t or "no defined" in t for t in texts)
+
+
+@pytest.mark.parametrize("part", STATISTICAL)
+def test_missing_candidate_one_split_and_one_case(part):
+    one = synthetic.context(splits=1, other_splits=1)
+    metrics = synthetic.long_metrics(one, SEED, cases=1)
+    metrics = metrics[metrics["candidate"] != "softseg-random"]
+    _, marks = draw(part, one, metrics)
+    assert (marks[marks["candidate"] == "softseg-random"]["status"] != "ok").all()
+    titles = marks[(marks["mark"] == "title") & (marks["candidate"] == "conv-staple")]
+    assert titles["displayed"].str.endswith("± n/a").all()
+
+
+@pytest.mark.parametrize("part", STATISTICAL)
+def test_texts_do_not_overlap(part, study, metrics, tests):
+    figure, _ = draw(part, study, metrics, tests)
+    renderer = figure.canvas.get_renderer()
+    boxes = []
+    for axes in all_axes(figure):
+        labels = [axes.title, axes.xaxis.label, axes.yaxis.label]
+        low, high = axes.get_xlim()
+        if axes.xaxis.get_tick_params().get("labelbottom", True):
+            labels += [t for t in axes.get_xticklabels() if low <= t.get_position()[0] <= high]
+        boxes += [(t.get_text(), t.get_window_extent(renderer)) for t in labels if t.get_visible() and t.get_text()]
+    for i, (first, a) in enumerate(boxes):
+        assert a.x0 >= -1 and a.x1 <= figure.bbox.x1 + 1 and a.y0 >= -1 and a.y1 <= figure.bbox.y1 + 1, first
+        for second, b in boxes[i + 1 :]:
+            assert not (a.x0 < b.x1 and b.x0 < a.x1 and a.y0 < b.y1 and b.y0 < a.y1), (first, second)
+
+
+def test_disagreement_is_the_sum_of_f_times_one_minus_f():
+    rng = np.random.default_rng(SEED)
+    raters = rng.integers(0, 3, (4, 5, 6, 3)).astype(np.uint8)
+    expected = np.zeros(3)
+    for z in range(3):
+        for x in range(5):
+            for y in range(6):
+                for k in (1, 2):
+                    f = sum(int(raters[r, x, y, z]) == k for r in range(4)) / 4
+                    expected[z] += f * (1 - f)
+    np.testing.assert_allclose(disagreement(raters, 2), expected)
+    assert (disagreement(np.repeat(raters[:1], 3, axis=0), 2) == 0).all()
+
+
+def test_visual_shows_the_slice_of_most_disagreement(study, image_files):
+    from penumbra.data.case import read_case, read_class_map
+
+    figure, marks = draw("visual", study, files=run_files(image_files, study))
+    scores = {
+        (case, z): score
+        for case in json.loads(Path(image_files["split"]).read_text())["test"]
+        for z, score in enumerate(disagreement(read_case(Path(image_files["cases"]) / case).raters, 2))
+    }
+    case, z = max(scores, key=lambda key: scores[key])
+    choice = marks[marks["mark"] == "choice"].iloc[0]
+    assert choice["name"] == f"{case}, slice {z}"
+    assert choice["value"] == pytest.approx(scores[case, z])
+    images = marks[marks["mark"] == "image"]
+    assert len(images) == 3 + len(study.candidates) and (images["status"] == "ok").all()
+    panels = {a.get_title(): a for a in all_axes(figure)}
+    for mark in images[images["candidate"].notna()].to_dict("records"):
+        path, digest = mark["source"].split("#sha256=")
+        volume = read_class_map(path)
+        shown = eval(mark["filter"], {"array": np.moveaxis(volume, 0, -1)})
+        assert mark["value"] == pytest.approx(shown.sum(dtype=float))
+        drawn = np.asarray(panels[mark["panel"]].images[0].get_array())
+        assert drawn.shape[:2] == shown.shape[:2][::-1]
+        from matplotlib.colors import to_rgb
+
+        expected = sum(shown[..., k, None] * np.array(to_rgb(_style.CLASS_COLOURS[k])) for k in range(2))
+        np.testing.assert_allclose(drawn, np.clip(expected, 0, 1).transpose(1, 0, 2), atol=1e-6)
+        assert len(digest) == 64
+
+
+def test_visual_takes_a_named_case_and_slice_and_refuses_others(study, image_files):
+    files = run_files(image_files, study)
+    _, marks = draw("visual", study, files=files, case="sub-01", slice=2)
+    assert set(marks["name"]) == {"sub-01, slice 2"}
+    with pytest.raises(PenumbraError, match="not a test case"):
+        draw("visual", study, files=files, case="sub-77")
+    with pytest.raises(PenumbraError, match="no slice"):
+        draw("visual", study, files=files, case="sub-01", slice=9)
+    with pytest.raises(PenumbraError, match="contrast"):
+        draw("visual", study, files=files, contrast="FLAIR")
+
+
+def test_visual_says_which_prediction_is_missing(study, image_files, tmp_path):
+    files = run_files(image_files, study)
+    files = replace(files, predictions={**files.predictions, "conv-average": tmp_path})
+    _, marks = draw("visual", study, files=files)
+    assert marks[marks["candidate"] == "conv-average"]["status"].tolist() == ["missing"]
+
+
+def test_looks_tell_candidates_apart_and_groups_by_hue(study):
+    import colorsys
+
+    from matplotlib.colors import to_rgb
+
+    looks = _style.looks(study)
+    assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks)
+    hue = {name: colorsys.rgb_to_hsv(*to_rgb(look.colour))[0] for name, look in looks.items()}
+    conventional = [hue[n] for n in looks if n.startswith("conv")]
+    soft = [hue[n] for n in looks if n.startswith("softseg")]
+    assert min(conventional) > 0.5 and max(soft) < 0.15
+
+
+def test_candidates_without_groups_share_rows():
+    study = synthetic.context()
+    alone = replace(study, candidates=candidate_infos({c: c for c in "abcdefg"}), reference="a")
+    assert [len(row) for row in _style.grid_rows(alone)] == [3, 3, 1]
+
+
+def test_house_style_leaves_the_users_settings_alone():
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 31.0, "axes.grid": True}):
+        with _style.house_style():
+            assert matplotlib.rcParams["font.size"] == 7.0 and not matplotlib.rcParams["axes.grid"]
+            assert matplotlib.rcParams["pdf.fonttype"] == 42
+        assert matplotlib.rcParams["font.size"] == 31.0
+
+
+def _write_all(folder: Path, study, metrics, tests, image_files) -> dict[str, bytes]:
+    for dataset in study.datasets:
+        metrics[metrics["dataset"] == dataset].to_parquet(folder / f"{dataset}.parquet")
+    tests.to_csv(folder / "tests.csv", index=False)
+    source = [str(folder / f"{d}.parquet") for d in study.datasets]
+    calls = [
+        {
+            "told": synthetic.told(study, p, "figure"),
+            "exhibit": p,
+            "metrics": source,
+            "tests": str(folder / "tests.csv"),
+        }
+        for p in STATISTICAL
+    ]
+    images = {k: [str(p) for p in v] if isinstance(v, list) else str(v) for k, v in image_files.items()}
+    calls.append({"told": synthetic.told(study, "visual", "figure"), "exhibit": "visual", **images})
+    (folder / "calls.json").write_text(json.dumps(calls))
+
+
+def test_bytes_are_equal_in_two_processes(study, metrics, tests, image_files, tmp_path):
+    _write_all(tmp_path, study, metrics, tests, image_files)
+    program = (
+        "import json, sys\nfrom penumbra.figures._write import write\n"
+        "for call in json.load(open(sys.argv[1])): write(prefix=f\"{sys.argv[2]}/{call['exhibit']}\", **call)\n"
+    )
+    contents = []
+    for run, zone in (("a", "UTC"), ("b", "Asia/Tokyo")):
+        environment = os.environ | {"PYTHONHASHSEED": str(len(contents)), "TZ": zone, "OMP_NUM_THREADS": "1"}
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "calls.json"), str(tmp_path / run)],
+            check=True,
+            env=environment,
+        )
+        contents.append({p.name: p.read_bytes() for p in sorted((tmp_path / run).iterdir())})
+        time.sleep(1.1)
+    assert set(contents[0]) == {f"{p}{s}" for p in (*STATISTICAL, "visual") for s in SUFFIXES}
+    assert [n for n in contents[0] if contents[0][n] != contents[1][n]] == []
+    pdf = contents[0]["reliability.pdf"]
+    assert b"/Type3" not in pdf and b"CreationDate" not in pdf
+    assert pd.read_csv(tmp_path / "a" / "reliability.csv")["exhibit"].eq("reliability").all()
+
+
+def test_predictions_need_what_belongs_to_them(study, image_files, tmp_path):
+    with pytest.raises(TypeError, match="hard_labels"):
+        write(
+            told=synthetic.told(study, "visual", "figure"),
+            exhibit="v",
+            prefix=tmp_path / "v",
+            predictions=image_files["predictions"],
+        )
+
+
+def test_needs_are_readable_without_importing():
+    needs = {name: parts.constant("figure", name, "NEEDS") for name in parts.names("figure")}
+    assert needs["visual"] == ("predictions",)
+    assert all(set(n) <= {"metrics", "tests", "predictions"} for n in needs.values())
+    code = (
+        "import sys; from penumbra import parts; parts.constant('figure', 'visual', 'NEEDS'); "
+        "assert not {'matplotlib', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

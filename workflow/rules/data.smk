@@ -1,0 +1,96 @@
+# Raw files -> one case, one folder -> arrays that training maps into memory.
+
+
+rule download:
+    """Fetch, unpack or generate the raw files of a data set, and list them with their hashes."""
+    input:
+        lambda w: plan.source_files(w.dataset),
+    output:
+        directory(plan.path(paths.RAW)),
+    log:
+        plan.log("download", "{dataset}"),
+    benchmark:
+        plan.benchmark("download", "{dataset}")
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        source=lambda w: plan.source_params(w.dataset),
+        seed=plan.settings.seed,
+        code=lambda w: plan.source_code(w.dataset),
+    script:
+        "../scripts/download.py"
+
+
+rule ingest:
+    """Check every case of a data set and bring it into the one layout that all later stages read."""
+    input:
+        raw=plan.path(paths.RAW),
+    output:
+        cases=directory(plan.path(paths.INGESTED)),
+        table=plan.path(paths.CASES),
+    log:
+        plan.log("ingest", "{dataset}"),
+    benchmark:
+        plan.benchmark("ingest", "{dataset}")
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        faults=plan.path(paths.FAULTS),
+        dataset=lambda w: plan.dataset_params(w.dataset),
+        adapter=lambda w: plan.dataset_params(w.dataset, "adapter")["adapter"],
+        seed=plan.settings.seed,
+        code=lambda w: plan.dataset_code("ingest", w.dataset, "adapter"),
+    script:
+        "../scripts/ingest.py"
+
+
+rule preprocess:
+    """Resample, crop and normalise the images of a data set into one array."""
+    input:
+        cases=plan.path(paths.INGESTED),
+        table=plan.path(paths.CASES),
+    output:
+        directory(plan.path(paths.PREPARED)),
+    log:
+        plan.log("preprocess", "{dataset}"),
+    benchmark:
+        plan.benchmark("preprocess", "{dataset}")
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        geometry=lambda w: plan.dataset_params(w.dataset)["geometry"],
+        code=plan.code("preprocess"),
+    script:
+        "../scripts/preprocess.py"
+
+
+rule split:
+    """Divide the cases of a data set into training, validation and test."""
+    input:
+        table=plan.path(paths.CASES),
+    output:
+        plan.path(paths.SPLIT),
+    log:
+        plan.log("split", "{dataset}", "{split}"),
+    group:
+        "split"
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        part=lambda w: plan.dataset_params(w.dataset, "split")["split"],
+        seed=plan.settings.seed,
+        code=lambda w: plan.dataset_code("split", w.dataset, "split"),
+    script:
+        "../scripts/split.py"

@@ -1,0 +1,69 @@
+# Predictions -> a row a number -> tests.
+
+
+rule evaluate:
+    """Measure the predictions of a run: a row for each case, class and metric."""
+    input:
+        unpack(lambda w: plan.references(w.dataset)),
+        predictions=plan.path(paths.PREDICTIONS),
+        threshold=plan.path(paths.THRESHOLD),
+        split=plan.path(paths.SPLIT),
+    output:
+        plan.path(paths.RUN_METRICS),
+    log:
+        plan.log("evaluate", "{dataset}", "{candidate}", "split-{split}"),
+    benchmark:
+        plan.benchmark("evaluate", "{dataset}", "{candidate}", "split-{split}")
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        dataset=lambda w: plan.dataset_params(w.dataset, "evaluation"),
+        code=plan.code("evaluate"),
+    script:
+        "../scripts/evaluate.py"
+
+
+rule collect:
+    """Gather the metrics of all runs of a study on one data set into one file."""
+    input:
+        lambda w: plan.run_metrics(w.study, w.dataset),
+    output:
+        plan.path(paths.METRICS),
+    log:
+        plan.log("collect", "{study}", "{dataset}"),
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        code=plan.code("collect"),
+    script:
+        "../scripts/collect.py"
+
+
+rule test:
+    """Test every candidate of a study against its reference: Wilcoxon signed-rank, effect size, interval, correction."""
+    input:
+        lambda w: plan.study_metrics(w.study),
+    output:
+        plan.path(paths.TESTS),
+    log:
+        plan.log("test", "{study}"),
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        candidates=lambda w: plan.study(w.study).candidates,
+        reference=lambda w: plan.study(w.study).reference,
+        level=lambda w: plan.study(w.study).level,
+        splits=lambda w: plan.split_counts(w.study),
+        seed=plan.settings.seed,
+        code=plan.code("test"),
+    script:
+        "../scripts/test.py"

@@ -1,0 +1,32 @@
+# One network of one run.
+
+
+rule train:
+    """Train one member of a candidate on one split; on a GPU if there is one."""
+    input:
+        prepared=plan.path(paths.PREPARED),
+        labels=plan.training_labels,
+        split=plan.path(paths.SPLIT),
+    output:
+        weights=plan.path(paths.WEIGHTS),
+        history=plan.path(paths.HISTORY),
+        record=plan.path(paths.RUN_RECORD),
+    log:
+        plan.log("train", "{dataset}", "{candidate}", "split-{split}-member-{member}"),
+    benchmark:
+        plan.benchmark("train", "{dataset}", "{candidate}", "split-{split}-member-{member}")
+    conda:
+        "../../envs/penumbra.yaml"
+    threads: lambda w: plan.candidate(w).training.torch_threads
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=720,
+    params:
+        candidate=plan.candidate_params,
+        dataset=lambda w: plan.dataset_params(w.dataset),
+        seed=plan.settings.seed,
+        deterministic=plan.settings.deterministic,
+        code=lambda w: plan.recipe_code("train", w, "network", "activation", "loss"),
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,5 @@
+from penumbra.metrics.evaluate import collect
+from penumbra.workflow.job import job
+
+with job(snakemake):
+    collect(snakemake.input, snakemake.output[0])

@@ -1,0 +1,11 @@
+from penumbra.tables._write import write
+from penumbra.workflow.job import job
+
+with job(snakemake):
+    write(
+        told=snakemake.params.told,
+        exhibit=snakemake.wildcards.table,
+        metrics=snakemake.input.metrics,
+        tests=snakemake.input.tests,
+        prefix=snakemake.output.md.removesuffix(".md"),
+    )
