@@ -17,38 +17,15 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import nn
 
-from penumbra.activations._precision import at_least_float32
-
-
-def _divide(values: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-    positive = by >= torch.finfo(by.dtype).tiny
-    return torch.where(positive, values / torch.where(positive, by, torch.ones_like(by)), torch.zeros_like(values))
+from penumbra.activations._normalised import Normalised
 
 
-class NormReLU(nn.Module):
-    """Logits (B, channels, H, W) to probabilities (B, K, H, W) in [0, 1]."""
-
-    def __init__(self, classes: int, scope: Literal["batch", "image"]) -> None:
-        super().__init__()
-        self.channels = 1 if classes == 1 else classes + 1
-        self.scope = scope
-
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        """Apply the normalised ReLU (and drop background)."""
-        values = torch.relu(at_least_float32(logits))
-        values = _divide(values, values.max() if self.scope == "batch" else values.amax(dim=(1, 2, 3), keepdim=True))
-        if self.channels == 1:
-            return values
-        return _divide(values, values.sum(dim=1, keepdim=True))[:, 1:]
-
-
-def build(classes: int, *, scope: Literal["batch", "image"] = "batch") -> NormReLU:
+def build(classes: int, *, scope: Literal["batch", "image"] = "batch") -> Normalised:
     """Make the activation for K foreground classes.
 
     Parameters
     ----------
     scope : what the maximum is taken over; ``batch`` is what produced the published numbers.
     """
-    return NormReLU(classes, scope)
+    return Normalised(classes, scope, torch.relu)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.functional import logsigmoid
 
 from penumbra.activations._precision import at_least_float32
 
@@ -22,6 +23,11 @@ class Sigmoid(nn.Module):
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """Apply the sigmoid to every channel."""
         return torch.sigmoid(at_least_float32(logits))
+
+    def log_outcomes(self, logits: torch.Tensor) -> torch.Tensor:
+        """``log(1 - p_k)`` and ``log p_k`` of every class by itself, (B, K, 2, H, W); finite for finite logits."""
+        logits = at_least_float32(logits)
+        return torch.stack([logsigmoid(-logits), logsigmoid(logits)], dim=2)
 
 
 def build(classes: int) -> Sigmoid:

@@ -24,6 +24,13 @@ class Softmax(nn.Module):
         logits = at_least_float32(logits)
         return torch.sigmoid(logits) if self.channels == 1 else torch.softmax(logits, dim=1)[:, 1:]
 
+    def log_outcomes(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logarithms of background and classes, one group (B, 1, K + 1, H, W); finite for finite logits."""
+        logits = at_least_float32(logits)
+        if self.channels == 1:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        return torch.log_softmax(logits, dim=1)[:, None]
+
 
 def build(classes: int) -> Softmax:
     """Make the activation for K foreground classes."""

@@ -12,6 +12,9 @@ import numpy as np
 
 from penumbra.fusion._votes import check, class_maps
 
+SEVERAL_LABELS = True
+"""A case has several labels, so predictions cannot be held against this fusion."""
+
 
 def build() -> Callable[[np.ndarray, int], np.ndarray]:
     """Make ``fuse(raters (R, X, Y, Z), classes K) -> (R, K, X, Y, Z)`` float32 of 0 and 1, in the raters' order."""

@@ -66,7 +66,7 @@ def _patterns(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return columns, histogram[present], position[codes]
 
 
-def staple(decisions: np.ndarray, *, maximum_iterations: int = 1_000_000) -> Estimate:
+def staple(decisions: np.ndarray, *, maximum_iterations: int = 100_000) -> Estimate:
     """Estimate one binary segmentation from R raters.
 
     Parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,14 @@ class ModelOutput:
 
     ``logits`` (B, channels, H, W): the network's output. ``probabilities`` (B, K, H, W): foreground classes only,
     in [0, 1].
+
+    ``log_outcomes``: the activation's own function of that name, from logits to logarithms of probabilities
+    (B, G, M, H, W), where it has one; None where probabilities are all there is. An activation that can take the
+    logarithm without rounding to log 0 offers it, since it alone knows how its logits are meant. The classes are in G
+    groups of M - 1, and exactly one of a group's M outcomes is true: none of its classes first, then each of them.
+    Exclusive classes: one group of K + 1 outcomes, background first. Independent classes: K groups of two.
     """
 
     logits: torch.Tensor
     probabilities: torch.Tensor
+    log_outcomes: Callable[[torch.Tensor], torch.Tensor] | None = None

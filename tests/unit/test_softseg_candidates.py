@@ -1,0 +1,101 @@
+"""The candidates of chapter 4 of the thesis and their variants, as a study of one's own would use them."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from penumbra import parts
+from penumbra.config.load import Configuration, read_yaml
+from penumbra.training.model import build_model
+
+# Thesis table 4.2: binary ground truth after data augmentation, activation, loss.
+TABLE = {
+    "Hard-Sig-Dice": ("hard", "sigmoid", "dice"),
+    "Hard-ReLU-Wing": ("hard", "norm_relu", "adaptive_wing"),
+    "Soft-Sig-Wing": ("soft", "sigmoid", "adaptive_wing"),
+    "Soft-ReLU-Dice": ("soft", "norm_relu", "dice"),
+    "Soft-ReLU-Wing": ("soft", "norm_relu", "adaptive_wing"),
+}
+DATASETS = ("phantom_cord", "lidc", "scgm", "ms_brain")
+
+
+@pytest.fixture
+def config(root, tmp_path):
+    """A copy of the configuration with a study of both families."""
+    folder = tmp_path / "config"
+    shutil.copytree(root / "config", folder)
+    names = [n for f in ("softseg", "softseg_variants") for n in family(folder, f)]
+    study = {
+        "title": "Both families",
+        "paper": "thesis",
+        "datasets": [{"name": name, "splits": 1} for name in DATASETS],
+        "candidates": names,
+        "reference": "soft-relu-wing",
+    }
+    (folder / "studies" / "both.yaml").write_text(yaml.safe_dump(study))
+    return Configuration.load({**read_yaml(folder / "config.yaml"), "studies": ["both"]}, folder)
+
+
+def family(folder, name):
+    return list(read_yaml(folder / "candidates" / f"{name}.yaml")["candidates"])
+
+
+def features(recipe):
+    return (recipe.labels.encoding, recipe.activation.name, recipe.loss.name)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_five_candidates_are_those_of_the_table(root, config, dataset):
+    names = family(root / "config", "softseg")
+    recipes = [config.candidate(name, dataset) for name in names]
+    assert {r.label: features(r) for r in recipes} == TABLE
+    assert names == [label.lower() for label in TABLE]
+    for recipe in recipes:
+        assert recipe.labels.fusion == "majority" and recipe.labels.smoothing == 0
+        # Table 4.1 and section C of what the released code does.
+        wanted = {
+            "dice": {"smooth": 1.0},
+            "adaptive_wing": {"theta": 0.5, "alpha": 2.1, "omega": 8.0, "epsilon": 1.0, "reduction": "sum"},
+        }[recipe.loss.name]
+        assert wanted.items() <= recipe.loss.options.items()
+
+
+def test_every_variant_is_one_of_the_five_with_little_changed(root, config):
+    five = [config.candidate(name, "lidc") for name in family(root / "config", "softseg")]
+    for name in family(root / "config", "softseg_variants"):
+        recipe = config.candidate(name, "lidc")
+        changes = min(
+            sum(a != b for a, b in zip(features(recipe), features(other), strict=True))
+            + (recipe.labels.fusion != other.labels.fusion)
+            + (recipe.labels.smoothing != other.labels.smoothing)
+            for other in five
+        )
+        assert changes == (2 if name == "hard-sig-ce-smoothed" else 1), name
+
+
+def test_every_new_part_is_used_and_labels_are_unique(config):
+    entries = config.candidate_entries
+    used = {entry[kind]["name"] for _, entry in entries.values() for kind in ("activation", "loss")}
+    used |= {entry["labels"]["fusion"] for _, entry in entries.values()}
+    losses = {"cross_entropy", "dice_cross_entropy", "squared_error", "wing", "log_cosh_dice"}
+    assert losses | {"norm_softplus", "soft_staple"} <= used
+    labels = [entry["label"] for _, entry in entries.values()]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("dataset", ["phantom_cord", "lidc"])
+def test_every_candidate_has_a_finite_loss_and_gradient(root, config, dataset, rng):
+    data = config.dataset(dataset)
+    torch.manual_seed(int(rng.integers(2**62)))
+    images = torch.randn(2, len(data.contrasts), 16, 16)
+    target = torch.rand(2, len(data.classes), 16, 16) / len(data.classes)
+    for name in [*family(root / "config", "softseg"), *family(root / "config", "softseg_variants")]:
+        recipe = config.candidate(name, dataset)
+        model = build_model(recipe, data)
+        value = parts.build("loss", recipe.loss.name, recipe.loss.options)(model(images), target)
+        value.backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert torch.isfinite(value) and all(torch.isfinite(g).all() for g in gradients), name
+        assert any(g.any() for g in gradients), name
