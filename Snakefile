@@ -14,7 +14,8 @@ from penumbra import paths
 from penumbra.workflow.plan import Told
 
 
-configfile: "config/config.yaml"
+# Named in full, so that `snakemake --directory elsewhere` finds it too.
+configfile: os.path.join(workflow.basedir, "config", "config.yaml")
 
 
 plan = Told(config, workflow.basedir)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from penumbra.errors import PenumbraError
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+_WRITING = ".writing-"
 
 
 def _sync(path: Path) -> None:
@@ -32,14 +35,30 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _final(path: Path) -> Path:
+    """The path that a file below a folder of :func:`atomic_folder` will have in the end."""
+    return Path(*(p[len(_WRITING) :].rpartition("-")[0] if p.startswith(_WRITING) else p for p in path.parts))
+
+
+def _clear(path: Path, leftover: str) -> None:
+    """Remove what a killed writer of ``path`` left behind; Snakemake runs one writer of a path at a time."""
+    if path.parent.is_dir() and not any(p.startswith(_WRITING) for p in path.parts):
+        for name in os.listdir(path.parent):
+            if re.fullmatch(leftover, name):
+                shutil.rmtree(path.parent / name, ignore_errors=True)
+                with suppress(OSError):
+                    (path.parent / name).unlink(missing_ok=True)
+
+
 def _explain(error: OSError, path: Path) -> PenumbraError:
     cure = {
+        27: "a limit (ulimit -f) or the file system allows no file of this size; nothing was left half-written",
         28: "free some space on that disk, or point `results` at another one; nothing was left half-written",
         122: "the quota is used up: free some space; nothing was left half-written",
         13: "give yourself write permission on that folder, or point `results` at another one",
         30: "the file system is read-only: point `results` at one that can be written",
     }.get(error.errno or 0, "look at the folder and the disk it is on; nothing was left half-written")
-    return PenumbraError(f"cannot write: {error.strerror or error}", file=path, cure=cure)
+    return PenumbraError(f"cannot write: {error.strerror or error}", file=_final(path), cure=cure)
 
 
 @contextmanager
@@ -53,9 +72,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     PenumbraError : the folder cannot be written or the disk is full; the temporary file is removed.
     """
     path = Path(path)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_WRITING}{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path, rf"{_WRITING}[0-9]+-{re.escape(path.name)}")
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
@@ -73,7 +93,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".writing-{path.name}-", dir=path.parent))
+        _clear(path, rf"{_WRITING}{re.escape(path.name)}-[a-z0-9_]+")
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_WRITING}{path.name}-", dir=path.parent))
         os.chmod(temporary, 0o755)
         yield temporary
         for file in sorted(temporary.rglob("*")):

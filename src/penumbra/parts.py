@@ -74,7 +74,7 @@ def options_model(kind: Kind, name: str) -> type[pydantic.BaseModel]:
         if argument.annotation is not None:
             annotation = eval(ast.unparse(argument.annotation), dict(_NAMESPACE))
         fields[argument.arg] = (annotation, ... if default is None else ast.literal_eval(default))
-    config = pydantic.ConfigDict(extra="forbid", title=f"{kind} {name}")
+    config = pydantic.ConfigDict(extra="forbid", title=f"{kind} {name}", allow_inf_nan=False)
     return pydantic.create_model(f"{kind}_{name}", __config__=config, **fields)
 
 
@@ -92,10 +92,19 @@ def build(kind: Kind, name: str, options: dict[str, Any] | None = None, **contex
 
 
 @cache
-def constant(kind: Kind, name: str, constant: str) -> Any:
-    """A module-level constant of a part (a literal), read without importing it."""
+def constant(kind: Kind, name: str, constant: str, *default: Any) -> Any:
+    """A module-level constant of a part (a literal), read without importing it; ``default`` where it states none."""
     tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == constant for t in node.targets):
             return ast.literal_eval(node.value)
+    if default:
+        return default[0]
     raise KeyError(f"the {kind} {name} does not state {constant}")
+
+
+@cache
+def description(kind: Kind, name: str) -> str:
+    """What a part says of itself: its module's docstring, read without importing it."""
+    tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+    return ast.get_docstring(tree) or name

@@ -157,6 +157,25 @@ def test_one_figure_is_redrawn_alone(finished):
     assert (finished / target).read_bytes() == before
 
 
+def test_a_finished_study_is_kept_with_numbers_that_its_metrics_give(finished, tmp_path):
+    program = [sys.executable, "-m", "penumbra.workflow.keep", "tiny", str(tmp_path / "kept")]
+    source = {**os.environ, "PYTHONPATH": str(finished / "src")}
+    done = subprocess.run(program, cwd=finished, env=source, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "kept" / "README.md").read_text()
+    assert "6 trainings of" in page and "processor minutes" in page
+    metrics = pd.read_parquet(finished / STUDY / "metrics" / "phantom_cord.parquet")
+    image = metrics[(metrics["target"] == "image") & (metrics["candidate"] == "conv-staple")]
+    means = image.groupby(["metric", "split"])["value"].mean()
+    assert f"- Conv-STAPLE: {(means['entropy'] / means['entropy_reference']).mean():.2f}" in page
+    for link in ("report.md", "figures/figure-5-4.png", "tables/table-5-2.cells.csv"):
+        assert (tmp_path / "kept" / link).stat().st_size > 100
+    unknown = subprocess.run(
+        [*program[:3], "tinny", "x"], cwd=finished, env=source, text=True, capture_output=True, check=False
+    )
+    assert unknown.returncode == 1 and "did you mean 'tiny'?" in unknown.stderr and "Traceback" not in unknown.stderr
+
+
 def test_snakemake_report_is_written(finished):
     done = run_snakemake(finished, "--report", "report.html")
     assert done.returncode == 0, done.stdout

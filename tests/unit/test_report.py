@@ -154,7 +154,7 @@ def test_captions_of_the_snakemake_report_render():
     study = synthetic.context(2, 2)
     for kind in ("table", "figure"):
         for name in parts.names(kind):
-            told = synthetic.told(study, name, kind)
+            told = synthetic.told(study, name, kind) | {"description": parts.description(kind, name)}
             text = jinja2.Template((folder / f"{kind}.rst").read_text()).render(
                 snakemake=SimpleNamespace(params=SimpleNamespace(told=told))
             )

@@ -18,6 +18,7 @@ rule download:
         runtime=240,
     params:
         source=lambda w: plan.source_params(w.dataset),
+        fingerprint=lambda w: plan.source_fingerprint(w.dataset),
         seed=plan.settings.seed,
         code=lambda w: plan.source_code(w.dataset),
     script:

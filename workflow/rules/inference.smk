@@ -24,7 +24,7 @@ rule infer:
         mem_mb=8000,
         runtime=120,
     params:
-        candidate=plan.candidate_params,
+        candidate=lambda w: plan.candidate_params(w),
         dataset=lambda w: plan.dataset_params(w.dataset, "evaluation"),
         seed=plan.settings.seed,
         deterministic=plan.settings.deterministic,

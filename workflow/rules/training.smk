@@ -23,7 +23,7 @@ rule train:
         mem_mb=8000,
         runtime=720,
     params:
-        candidate=plan.candidate_params,
+        candidate=lambda w: plan.candidate_params(w, "members", "predictor"),
         dataset=lambda w: plan.dataset_params(w.dataset),
         seed=plan.settings.seed,
         deterministic=plan.settings.deterministic,

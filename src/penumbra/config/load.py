@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ import yaml
 
 from penumbra import parts
 from penumbra.config.explain import explain
-from penumbra.config.models import Candidate, DatasetFile, Settings, Study
+from penumbra.config.models import NAME, Candidate, DatasetFile, Settings, Study
 from penumbra.errors import PenumbraError
 
 LARGEST_FILE = 1_000_000
@@ -157,8 +158,12 @@ class Configuration:
             family = read_yaml(path)
             unknown = set(family) - {"common", "candidates"}
             if unknown or not isinstance(family.get("candidates"), dict):
-                _refuse([f"a family has the keys 'common' and 'candidates', got {sorted(family)}"], path)
+                _refuse([f"a family has the keys 'common' and 'candidates', got {', '.join(map(str, family))}"], path)
+            if not isinstance(family.get("common") or {}, dict):
+                _refuse([f"common: right: a mapping of what all candidates share, got {family['common']!r}"], path)
             for name, entry in family["candidates"].items():
+                if not (isinstance(name, str) and re.fullmatch(NAME, name)):
+                    _refuse([f"candidates.{name}: a candidate's name is a text matching {NAME}"], path)
                 if name in entries:
                     _refuse([f"candidates.{name}: this name stands in {entries[name][0]} too"], path)
                 if not isinstance(entry, dict):
@@ -184,7 +189,8 @@ class Configuration:
             content = merge(read_yaml(path), self.settings.datasets.get(name, {}))
             if name in self.settings.data:
                 content = merge(content, {"source": {"path": self.settings.data[name]}})
-            return validate(DatasetFile, content, path)
+            over = name in self.settings.datasets or name in self.settings.data
+            return validate(DatasetFile, content, self._layers(path, self._user if over else ""))
 
         return self._once(("dataset", name), read)
 
@@ -195,22 +201,48 @@ class Configuration:
 
         def read() -> Candidate:
             path, content = self.candidate_entries[name]
-            content = merge(content, _fitting(self.dataset(dataset).recipe, content, self.dataset_files[dataset]))
-            content = merge(content, _spelled_out(self.settings.candidates.get(name, {})))
-            return validate(Candidate, content, path, where=("candidates", name))
+            recipe = _fitting(self.dataset(dataset).recipe, content, self.dataset_files[dataset])
+            user = _spelled_out(self.settings.candidates.get(name, {}))
+            layers = self._layers(
+                path, f"the recipe of {self.dataset_files[dataset]}" if recipe else "", self._user if user else ""
+            )
+            content = {"label": name} | merge(merge(content, recipe), user)
+            return validate(Candidate, content, layers, where=("candidates", name))
 
         return self._once(("candidate", name, dataset), read)
+
+    @property
+    def _user(self) -> str:
+        return f"{self.folder / 'config.yaml'} or the command line"
+
+    @staticmethod
+    def _layers(file: Path, *over: str) -> Path | str:
+        """A file, and what else had a say in its content."""
+        return f"{file}, overlaid by {' and by '.join(filter(None, over))}" if any(over) else file
 
     def check_study(self, name: str) -> None:
         """Read everything a study names, so that a fault shows before the first job starts."""
         study = self.study(name)
+        published = {p.stem: p for p in sorted((self.folder / "published").glob("*.csv"))}
+        for kind, named, known in (
+            ("data set", [entry.name for entry in study.datasets], self.dataset_files),
+            ("candidate", study.candidates, self.candidate_entries),
+            ("file of config/published", filter(None, [study.published]), published),
+        ):
+            unknown = [_unknown(kind, each, known) for each in named if each not in known]
+            if unknown:
+                _refuse(unknown, self.study_files[name])
         for entry in study.datasets:
             dataset = self.dataset(entry.name)
             for candidate in study.candidates:
                 recipe = self.candidate(candidate, entry.name)
                 self.check_fusion(recipe.labels.fusion, self.candidate_entries[candidate][0])
-            for fusion in (dataset.evaluation.hard_reference, dataset.evaluation.soft_reference):
+            for key in ("hard_reference", "soft_reference"):
+                fusion = getattr(dataset.evaluation, key)
                 self.check_fusion(fusion, self.dataset_files[entry.name])
+                if parts.constant("fusion", fusion, "SEVERAL_LABELS", False):
+                    problem = f"evaluation.{key}: {fusion} gives several labels a case; right: staple, average, ..."
+                    _refuse([problem], self.dataset_files[entry.name])
 
     @staticmethod
     def check_fusion(name: str, file: Path | str) -> None:
@@ -238,12 +270,15 @@ def _fitting(recipe: dict[str, Any], candidate: dict[str, Any], file: Path) -> d
         if key == "training":
             fitting[key] = value
         elif key in PART_KEYS and isinstance(value, dict):
-            used = candidate.get(key, {}).get("name")
+            part = candidate.get(key)
+            used = part.get("name") if isinstance(part, dict) else None
             for name in value:
                 if name not in parts.names(key):
                     _refuse([f"recipe.{key}: " + _unknown(key, name, parts.names(key))], file)
+                if not isinstance(value[name] or {}, dict):
+                    _refuse([f"recipe.{key}.{name}: right: a mapping of options, got {value[name]!r}"], file)
             if used in value:
-                fitting[key] = {"name": used, **value[used]}
+                fitting[key] = {"name": used, **(value[used] or {})}
         else:
             _refuse([f"recipe.{key}: right: training, or network, activation, loss, predictor by part name"], file)
     return fitting

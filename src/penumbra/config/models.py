@@ -6,6 +6,7 @@ Every model forbids unknown keys. The JSON schemas in ``workflow/schemas`` are g
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -23,20 +24,19 @@ from pydantic import (
 from penumbra import parts
 from penumbra.config.explain import explain
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=60)]
+NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=60)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Model(BaseModel):
-    """A frozen model that refuses unknown keys."""
+    """A frozen model that refuses unknown keys, and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Part(Model):
     """A part picked by name; every other key is an option of that part, checked against its ``build``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     options: dict[str, Any] = {}
@@ -103,6 +103,8 @@ class Source(Model):
         needed = {"generated": "generator", "archive": "path", "folder": "path", "url": "url"}[self.kind]
         if getattr(self, needed) is None:
             raise ValueError(f"a source of kind {self.kind!r} needs the key {needed!r}")
+        if self.kind == "generated" and self.path is not None:
+            raise ValueError(f"a generated data set has no path; take {self.path!r} out of `source` or of `data`")
         if self.kind == "url" and self.sha256 is None:
             raise ValueError("a source of kind 'url' needs the key 'sha256', so that what was fetched can be checked")
         if self.generator is not None:
@@ -141,10 +143,14 @@ class Evaluation(Model):
 
 
 class Labels(Model):
-    """The training label: a fusion, kept soft or binarised after preprocessing and again after augmentation."""
+    """The training label: a fusion, kept soft or binarised after preprocessing and again after augmentation.
+
+    ``smoothing`` s then mixes it with the uniform label: (1 - s) t + s / (K + 1), in training only.
+    """
 
     fusion: Name
     encoding: Literal["hard", "soft"]
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Augmentation(Model):
@@ -183,9 +189,12 @@ class Members(Model):
 
 
 class Candidate(Model):
-    """A complete recipe: labels, network, activation, loss, training, members and predictor."""
+    """A complete recipe: labels, network, activation, loss, training, members and predictor.
 
-    label: str
+    ``label`` is how tables and figures call it; without one it is called by its name.
+    """
+
+    label: str = ""
     labels: Labels
     network: part_of("network")  # type: ignore[valid-type]
     activation: part_of("activation")  # type: ignore[valid-type]
@@ -210,6 +219,13 @@ class Dataset(Model):
     def _distinct(cls, value: list[str]) -> list[str]:
         if len(set(value)) != len(value):
             raise ValueError(f"names must differ from each other, got {value}")
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _not_image(cls, value: list[str]) -> list[str]:
+        if "image" in value:
+            raise ValueError("a class cannot be named 'image', which stands for the whole image in all metrics")
         return value
 
 
@@ -243,7 +259,7 @@ class Exhibit(Model):
 
     part: str
     title: str
-    datasets: list[Name] | None = None
+    datasets: Annotated[list[Name], Field(min_length=1)] | None = None
     options: dict[str, Any] = {}
 
 
@@ -264,14 +280,17 @@ class Study(Model):
     def _consistent(self) -> Study:
         if self.reference not in self.candidates:
             raise ValueError(f"reference {self.reference!r} is not among the candidates {self.candidates}")
+        for key, names in (("candidates", self.candidates), ("datasets", [d.name for d in self.datasets])):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{key}: each may be named once, got {names}")
         known = {d.name for d in self.datasets}
-        for kind, exhibits in (("table", self.tables), ("figure", self.figures)):
+        kinds: tuple[tuple[parts.Kind, dict[str, Exhibit]], ...] = (("table", self.tables), ("figure", self.figures))
+        for kind, exhibits in kinds:
             for name, exhibit in exhibits.items():
-                if exhibit.part not in parts.names(kind):
-                    raise ValueError(
-                        f"{kind} {name!r}: there is no {kind} part {exhibit.part!r}; "
-                        f"there are: {', '.join(parts.names(kind))}"
-                    )
+                try:
+                    checked_options(kind, exhibit.part, exhibit.options)
+                except ValueError as error:
+                    raise ValueError(f"{kind} {name!r}: {error}") from None
                 unknown = set(exhibit.datasets or ()) - known
                 if unknown:
                     raise ValueError(f"{kind} {name!r} names data sets that the study does not have: {sorted(unknown)}")
@@ -290,9 +309,15 @@ class Settings(Model):
     datasets: dict[Name, dict[str, Any]] = {}
     candidates: dict[Name, dict[str, Any]] = {}
 
+    @field_validator("studies")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        return list(dict.fromkeys(value))
+
     @field_validator("results")
     @classmethod
     def _plain(cls, value: str) -> str:
-        if ".." in PurePosixPath(value).parts:
-            raise ValueError("name a folder without '..'")
-        return value.rstrip("/")
+        path = PurePosixPath(os.path.expanduser(value))
+        if ".." in path.parts or not path.name or any(c in value for c in "{}*?[]\n"):
+            raise ValueError("name a folder of its own, without '..' and any of {}*?[]")
+        return str(path)

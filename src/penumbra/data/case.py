@@ -24,6 +24,7 @@ from penumbra.errors import PenumbraError
 
 IMAGE = "image.nii.gz"
 CASES_COLUMNS = ("case", "centre", "x", "y", "z", "spacing_x", "spacing_y", "spacing_z")
+_AGAIN = "if it lies in the results, run the rule that wrote it again (snakemake --forcerun)"
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -100,7 +101,9 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise PenumbraError("the file does not exist", file=path, cure="look whether the name is as expected")
+        raise PenumbraError(
+            "the file does not exist", file=path, cure=f"look whether the name is as expected; {_AGAIN}"
+        )
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
@@ -112,7 +115,7 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise PenumbraError(
             f"cannot read it as NIfTI: {type(error).__name__}: {error}",
             file=path,
-            cure="the file is truncated, corrupt or of another format: fetch or export it again",
+            cure=f"the file is truncated, corrupt or of another format: fetch or export it again; {_AGAIN}",
         ) from error
 
 
@@ -136,7 +139,7 @@ def read_affine(path: str | Path) -> np.ndarray:
         return np.asarray(nib.load(path).affine, dtype=np.float64)  # type: ignore[attr-defined]
     except _UNREADABLE as error:
         raise PenumbraError(
-            f"cannot read it as NIfTI: {error}", file=path, cure="run the step that wrote it again"
+            f"cannot read it as NIfTI: {error}", file=path, cure=f"it is truncated or corrupt; {_AGAIN}"
         ) from error
 
 

@@ -122,12 +122,16 @@ def _read_slices(path: Path) -> dict[str, list[int]]:
     """The z of each prepared row, by case, in the order of the rows."""
     slices: dict[str, list[int]] = {}
     last = None
-    with open(path, newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            if row["case"] != last and row["case"] in slices:
-                raise ValueError(f"{path}: the rows of case {row['case']!r} are not together")
-            last = row["case"]
-            slices.setdefault(last, []).append(int(row["z"]))
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                if row["case"] != last and row["case"] in slices:
+                    raise ValueError(f"the rows of case {row['case']!r} are not together")
+                last = row["case"]
+                slices.setdefault(last, []).append(int(row["z"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        cure = "remove the prepared folder, so that the images are prepared again"
+        raise PenumbraError(f"cannot read the prepared slices: {error!r}", file=path, cure=cure) from error
     return slices
 
 

@@ -67,6 +67,10 @@ def preprocess(
             slices, constant = prepare_image(case.image, geometries[row.case], geometry)
             images[at : at + len(slices)] = slices
             at += len(slices)
+            if constant.all():
+                _log.warning(
+                    "%s: every slice is constant within the crop; it trains nothing and is predicted empty", row.case
+                )
             lines += [f"{row.case},{z},{int(flag)}" for z, flag in enumerate(constant)]
         assert images is not None
         images.flush()  # type: ignore[attr-defined]

@@ -39,7 +39,7 @@ OVERCONFIDENT = "#e69f00"
 UNDERCONFIDENT = "#7b4ea3"
 NEUTRAL = "#4d4d4d"
 CLASS_COLOURS = ("#ff7f0e", "#4cc3ff", "#f781bf", "#e8e337", "#9ae29b")
-"""Colours of classes shown over black: orange and blue first."""
+"""Colours of classes shown over black: orange and blue first; :func:`class_colours` has more where they are needed."""
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -75,6 +75,16 @@ _RC: dict[str, Any] = {
     "path.simplify": False,
     "text.usetex": False,
 }
+
+
+def class_colours(number: int) -> list[str]:
+    """A colour for each class: :data:`CLASS_COLOURS`, then hues evenly around the circle."""
+    from colorsys import hsv_to_rgb
+
+    from matplotlib.colors import to_hex
+
+    more = number - len(CLASS_COLOURS)
+    return [*CLASS_COLOURS[:number], *(to_hex(hsv_to_rgb(k / more, 0.6, 1.0)) for k in range(more))]
 
 
 @contextmanager

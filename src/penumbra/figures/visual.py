@@ -7,7 +7,6 @@ colour of their class; colours of several classes add up. Thin lines on the imag
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +86,9 @@ def _view(files: RunFiles, classes: int, case: str, z: int, margin: float) -> tu
     import numpy as np
 
     from penumbra.data.case import read_case
+    from penumbra.splits._make import read_split
 
-    test = sorted(json.loads(files.split.read_text(encoding="utf-8"))["test"])
+    test = sorted(read_split(files.split, "test")["test"])
     if case and case not in test:
         raise PenumbraError(
             f"{case!r} is not a test case of this split", file=files.split, cure=f"choose among {', '.join(test)}"
@@ -145,7 +145,7 @@ def _draw(
         raise PenumbraError(f"there is no contrast {contrast!r}", cure=f"choose among {', '.join(dataset.contrasts)}")
     channel = dataset.contrasts.index(contrast) if contrast else 0
     view, content = _view(files, len(classes), case, z, margin)
-    colours = [np.array(to_rgb(c)) for c in _style.CLASS_COLOURS[: len(classes)]]
+    colours = [np.array(to_rgb(c)) for c in _style.class_colours(len(classes))]
     marks = Marks()
     rows = _style.grid_rows(context)
     columns = max(3, *(len(row) for row in rows))

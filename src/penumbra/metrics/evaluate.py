@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ from penumbra.metrics import overlap, uncertainty, volume
 from penumbra.metrics.binarisation import BINARISATIONS, most_probable_class
 from penumbra.metrics.calibration import Reliability
 from penumbra.metrics.measurement import EMPTY_BIN, NO_THRESHOLD, NOT_FINITE, OK, Measurement, undefined
-from penumbra.metrics.rows import ALL_CASES, COLUMNS, IMAGE, KEY, row_names
+from penumbra.metrics.rows import ALL_CASES, COLUMNS, IMAGE, KEY, read_rows, row_names
+from penumbra.splits._make import read_split
 
 if TYPE_CHECKING:
     from penumbra.config.models import Dataset
@@ -131,7 +131,7 @@ def _read_thresholds(path: Path, classes: list[str]) -> np.ndarray:
 
 
 def _test_cases(split: Path) -> list[str]:
-    cases = json.loads(split.read_text(encoding="utf-8"))["test"]
+    cases = read_split(split, "test")["test"]
     if not cases:
         raise PenumbraError("the split has no test case", file=split, cure="give the test set more of the cases")
     return sorted(cases)
@@ -225,17 +225,7 @@ def collect(metric_files: Iterable[str | Path], out: str | Path) -> pd.DataFrame
     tables: list[pd.DataFrame] = []
     origin: dict[tuple[Any, ...], str | Path] = {}
     for path in metric_files:
-        try:
-            table = pd.read_parquet(path)
-        except FileNotFoundError as error:
-            raise PenumbraError(
-                "the metrics of a run are missing", file=path, cure="let the run be evaluated"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise PenumbraError(f"the metrics of a run cannot be read: {error}", file=path, cure=cure) from error
-        missing = [column for column in COLUMNS if column not in table]
-        if missing:
-            raise PenumbraError(f"the metrics of a run lack the columns {', '.join(missing)}", file=path, cure=cure)
+        table = read_rows(path, cure)
         runs = table[["dataset", "candidate", "split"]].drop_duplicates()
         if len(runs) != 1:
             raise PenumbraError(f"a run's metrics must hold one run, this file holds {len(runs)}", file=path, cure=cure)

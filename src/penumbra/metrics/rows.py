@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from penumbra.errors import PenumbraError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +54,25 @@ METRICS: dict[str, Metric] = {
     "reliability_accuracy_closed": Metric("Accuracy in bin, last bin closed", "fraction", "none"),
     "composite": Metric("Composite score", "sum of z-scores", "high"),
 }
+
+
+def read_rows(path: str | Path, cure: str = "remove the file, so that it is collected again") -> pd.DataFrame:
+    """The long table in a parquet file.
+
+    Raises
+    ------
+    PenumbraError : the file is missing, cannot be read, or lacks a column; ``cure`` says what to do.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise PenumbraError(f"the metrics cannot be read: {error}", file=path, cure=cure) from error
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise PenumbraError(f"the metrics lack the columns {', '.join(missing)}", file=path, cure=cure)
+    return table
 
 
 def row_names(table: pd.DataFrame) -> pd.Series[str]:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from penumbra.errors import PenumbraError
+from penumbra.metrics.rows import read_rows
 from penumbra.reporting.context import StudyContext, StudyData, select_rows
 
+TESTS_COLUMNS = ("dataset", "target", "metric", "view", "candidate", "p", "p_holm")
 PUBLISHED_COLUMNS = ("table", "dataset", "method", "target", "metric", "unit", "mean", "std", "significant")
 
 
@@ -23,12 +25,7 @@ def read_metrics(paths: Iterable[str | Path]) -> tuple[pd.DataFrame, dict[str, s
     frames: list[pd.DataFrame] = []
     sources: dict[str, str] = {}
     for path in paths:
-        try:
-            frame = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise PenumbraError(
-                f"cannot read the metrics: {error}", file=path, cure="remove the file, so that it is collected again"
-            ) from error
+        frame = read_rows(path)
         frames.append(frame)
         sources |= {str(dataset): str(path) for dataset in frame["dataset"].unique()}
     if not frames:
@@ -60,12 +57,19 @@ def read_published(path: str | Path | None) -> pd.DataFrame | None:
 
 
 def read_tests(path: str | Path | None) -> pd.DataFrame | None:
-    """A study's ``tests.csv``; None for no file."""
+    """A study's ``tests.csv``; None for no file.
+
+    Raises
+    ------
+    PenumbraError : the file cannot be read or lacks a column.
+    """
     if path is None:
         return None
     try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
+        table = pd.read_csv(path)
+        table[list(TESTS_COLUMNS)]
+        return table
+    except (OSError, ValueError, KeyError) as error:
         raise PenumbraError(
             f"cannot read the tests: {error}", file=path, cure="remove the file, so that it is made again"
         ) from error

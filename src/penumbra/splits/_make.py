@@ -9,6 +9,7 @@ outcome.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,25 @@ def read_cases(cases_table: str | Path) -> list[tuple[str, str]]:
                 cure="delete the file and let the workflow ingest the data set again",
             )
         return [(row["case"], row["centre"] or "") for row in reader]
+
+
+def read_split(path: str | Path, *sets: str) -> dict[str, list[str]]:
+    """The named sets, or all three, of a split that :func:`make_split` wrote.
+
+    Raises
+    ------
+    PenumbraError : the file is missing or no JSON, or lacks a set.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = {kind: content[kind] for kind in sets or SETS}
+        if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in found.values()):
+            raise ValueError("a set is a list of names of cases")
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PenumbraError(
+            f"cannot read the split: {error!r}", file=path, cure="remove the file, so that the split is made again"
+        ) from error
 
 
 def make_split(cases_table: str | Path, part: Part, out: str | Path, *, dataset: str, seed: int, index: int) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from penumbra.errors import PenumbraError
 from penumbra.files import write_table
 from penumbra.metrics.composite import composite
+from penumbra.metrics.rows import read_rows
 from penumbra.seeds import generator
 from penumbra.statistics.bootstrap import mean_interval
 from penumbra.statistics.effect_size import rank_biserial
@@ -163,5 +164,5 @@ def write_tests(
     splits: Mapping[str, Iterable[int]] | None = None,
 ) -> None:
     """Read the data sets' collected metrics, compare as in :func:`test_study`, and write the result as csv."""
-    table = pd.concat([pd.read_parquet(path) for path in metrics], ignore_index=True)
+    table = pd.concat([read_rows(path) for path in metrics], ignore_index=True)
     write_table(out, test_study(table, candidates, reference, seed, level, splits=splits))

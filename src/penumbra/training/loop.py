@@ -105,11 +105,12 @@ def _read(
     rows = {part: index.rows(cases[part], constant=False) for part in ("train", "validation")}
     for part, found in rows.items():
         if not len(found):
-            reason = "all of its slices are constant" if cases[part] else "it has no cases"
+            reason, cure = "it has no cases", "check the split's fractions and the number of cases"
+            if cases[part]:
+                reason = f"all of its slices are constant within the crop (cases: {', '.join(cases[part])})"
+                cure = "look at these images, or enlarge geometry.crop of the data set"
             raise PenumbraError(
-                f"the {part} part of {names.dataset}, split {names.split}, is empty: {reason}",
-                file=split,
-                cure="check the split's fractions and the number of cases",
+                f"the {part} part of {names.dataset}, split {names.split}, is empty: {reason}", file=split, cure=cure
             )
     training, validation = (Slices(images, targets, found, hard=hard, device=device) for found in rows.values())
     present = training.classes_present()
@@ -122,6 +123,10 @@ def _read(
                 cure="use another split or fusion, or drop the class from the data set",
             )
     return training, validation, _describe_rows(index, np.concatenate(list(rows.values())))
+
+
+BEYOND_TRAINING = {"label", "members", "predictor"}
+"""What of a candidate does not bear on the training of one member."""
 
 
 def history_text(history: list[tuple[int, float, float, float]]) -> str:
@@ -179,7 +184,8 @@ def train(
     options = candidate.training
     devices.prepare(place, threads=options.torch_threads, deterministic=deterministic)
     training, validation, where = _read(prepared, labels, split, candidate, dataset, names, place)
-    content = [digest, str(names), seed, candidate.model_dump(mode="json"), place.type, torch.__version__]
+    recipe = candidate.model_dump(mode="json", exclude=BEYOND_TRAINING)
+    content = [digest, str(names), seed, recipe, place.type, torch.__version__]
     content += [deterministic, training.digest(), validation.digest()]
     identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     checkpoint = Checkpoint(resume_root / f"{digest[:32]}-{identity[:16]}", identity)
@@ -191,7 +197,7 @@ def train(
             trainer.restore(saved)
         record = _run(trainer, checkpoint, checkpoint_seconds, stop, stop_after)
     record |= {
-        "candidate": candidate.model_dump(mode="json"),
+        "candidate": recipe,
         "names": {"dataset": dataset_name, "candidate": candidate_name, "split": split_index, "member": member},
         "seed": seed,
         "device": devices.describe(place),

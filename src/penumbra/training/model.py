@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from penumbra import parts
 from penumbra.errors import PenumbraError
@@ -32,7 +32,8 @@ class Model(torch.nn.Module):
         logits = self.network(images)
         with torch.autocast(images.device.type, enabled=False):
             logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-            return ModelOutput(logits=logits, probabilities=self.activation(logits))
+            log_outcomes = getattr(self.activation, "log_outcomes", None)
+            return ModelOutput(logits=logits, probabilities=self.activation(logits), log_outcomes=log_outcomes)
 
 
 def build_model(candidate: Candidate, dataset: Dataset) -> Model:
@@ -64,7 +65,7 @@ def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
     """Write a state as ``safetensors``, atomically; equal states give equal bytes."""
     tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))
 
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ import torch
 from penumbra import paths
 from penumbra.device import free_memory
 from penumbra.errors import PenumbraError
+from penumbra.splits import _make as splits
+
+AGAIN = "remove the folder that it lies in, so that it is made again"
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,23 @@ class Index:
 
 
 def read_index(prepared: Path) -> Index:
-    """Read ``slices.csv`` of a prepared folder."""
-    with open(prepared / paths.PREPARED_SLICES, encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return Index(
-        case=np.array([row["case"] for row in rows], dtype=object),
-        z=np.array([int(row["z"]) for row in rows], dtype=np.int64),
-        constant=np.array([row["constant"].strip().lower() in ("1", "true") for row in rows], dtype=bool),
-    )
+    """Read ``slices.csv`` of a prepared folder.
+
+    Raises
+    ------
+    PenumbraError : the file is missing, or not as ``preprocess`` wrote it.
+    """
+    path = prepared / paths.PREPARED_SLICES
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        return Index(
+            case=np.array([row["case"] for row in rows], dtype=object),
+            z=np.array([int(row["z"]) for row in rows], dtype=np.int64),
+            constant=np.array([row["constant"].strip().lower() in ("1", "true") for row in rows], dtype=bool),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PenumbraError(f"cannot read the prepared slices: {error!r}", file=path, cure=AGAIN) from error
 
 
 def read_split(split: Path, index: Index, prepared: Path) -> dict[str, list[str]]:
@@ -54,29 +66,42 @@ def read_split(split: Path, index: Index, prepared: Path) -> dict[str, list[str]
 
     Raises
     ------
-    PenumbraError : a part is missing from the file, or names a case that was not prepared.
+    PenumbraError : the file cannot be read or lacks a part, or names a case that was not prepared.
     """
-    content = json.loads(split.read_text(encoding="utf-8"))
+    result = splits.read_split(split)
     known = set(index.case)
-    result = {}
-    for part in ("train", "validation", "test"):
-        if part not in content:
-            raise PenumbraError(f"the split has no key {part!r}", file=split, cure="make the split again")
-        result[part] = [str(case) for case in content[part]]
-        for case in result[part]:
-            if case not in known:
-                raise PenumbraError(
-                    f"the split names a case that is not among the prepared slices of {prepared}",
-                    file=split,
-                    case=case,
-                    cure="make the prepared arrays and the split from the same cases",
-                )
+    for case in itertools.chain.from_iterable(result.values()):
+        if case not in known:
+            raise PenumbraError(
+                f"the split names a case that is not among the prepared slices of {prepared}",
+                file=split,
+                case=case,
+                cure="make the prepared arrays and the split from the same cases",
+            )
     return result
 
 
 def open_array(path: Path) -> np.ndarray:
-    """Map a prepared array into memory; only what is read is loaded."""
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    """Map a prepared array into memory; only what is read is loaded.
+
+    Raises
+    ------
+    PenumbraError : the file is missing, truncated or no array.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise PenumbraError(f"cannot read the prepared array: {error}", file=path, cure=AGAIN) from error
+
+
+def smoothed(labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Labels mixed with the uniform one: ``(1 - smoothing) t + smoothing / (K + 1)``, background counting as a class.
+
+    Parameters
+    ----------
+    labels : (B, K, H, W) in [0, 1]. smoothing : in [0, 1).
+    """
+    return (1 - smoothing) * labels + smoothing / (labels.shape[1] + 1)
 
 
 class Slices:

@@ -18,7 +18,7 @@ from penumbra.networks.output import ModelOutput
 from penumbra.seeds import generator, torch_seed
 from penumbra.training.early_stopping import Patience
 from penumbra.training.model import Model, build_model, copy_state, memory_format
-from penumbra.training.slices import Slices
+from penumbra.training.slices import Slices, smoothed
 
 if TYPE_CHECKING:
     from penumbra.config.models import Candidate, Dataset
@@ -86,7 +86,7 @@ class Trainer:
     ) -> None:
         self.names, self.options, self.device, self.where = names, candidate.training, device, where
         self.training, self.validation = training, validation
-        self.hard = candidate.labels.encoding == "hard"
+        self.hard, self.smoothing = candidate.labels.encoding == "hard", candidate.labels.smoothing
         torch.manual_seed(names.torch_seed("initialisation"))
         self.format = memory_format(device, self.options.precision)
         self.model: Model = build_model(candidate, dataset).to(device=device, memory_format=self.format)  # type: ignore[call-overload]
@@ -179,6 +179,8 @@ class Trainer:
                 images, target = transform(images, target, theta[chosen])
                 if self.hard:
                     target = (target >= 0.5).float()
+            if self.smoothing:
+                target = smoothed(target, self.smoothing)
             self.optimiser.zero_grad(set_to_none=True)
             value = self.loss(self._forward(images), target)
             value.backward()

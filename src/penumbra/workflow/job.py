@@ -17,18 +17,25 @@ from penumbra.errors import PenumbraError
 def job(snakemake: Any) -> Iterator[logging.Logger]:
     """Run a script's body with a log, and end it with a readable message if it fails.
 
-    Messages go to the rule's log file and to the screen. A :class:`PenumbraError` ends the job with its message alone;
-    any other error is a defect of Penumbra: its trace goes to the log, and the message says where that is.
+    Messages go to the rule's log file and to the screen; a log that cannot be written (full disk) stops nothing. A
+    :class:`PenumbraError` ends the job with its message alone; any other error is a defect of Penumbra: its trace goes
+    to the log, and the message says where that is.
     """
     log_file = str(snakemake.log[0])
-    os.makedirs(os.path.dirname(log_file), exist_ok=True)
+    logging.raiseExceptions = False
     logger = logging.getLogger("penumbra")
     logger.setLevel(logging.INFO)
-    to_file, to_screen = logging.FileHandler(log_file, mode="w", encoding="utf-8"), logging.StreamHandler(sys.stderr)
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    to_screen = logging.StreamHandler(sys.stderr)
     to_screen.setLevel(logging.WARNING)
     to_screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger.handlers = [to_file, to_screen]
+    logger.handlers = [to_screen]
+    try:
+        os.makedirs(os.path.dirname(log_file), exist_ok=True)
+        to_file = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(to_file)
+    except OSError as error:
+        logger.warning("there will be no log: %s: %s", log_file, error.strerror)
     name = " ".join([snakemake.rule, *(f"{k}={v}" for k, v in dict(snakemake.wildcards).items())])
     logger.info("start: %s", name)
     try:
@@ -40,6 +47,10 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
         logger.error("%s ran out of memory; give the rule more mem_mb, see docs/cluster.md", name)
         raise SystemExit(1) from None
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            cure = "look at the file, its permissions and its disk; a file of the results is made again by --forcerun"
+            logger.error("%s failed\n%s", name, PenumbraError(str(error.strerror), file=error.filename, cure=cure))
+            raise SystemExit(1) from None
         logger.info("%s", traceback.format_exc())
         logger.error(
             "%s failed in a way that Penumbra did not foresee: %s: %s\n  the trace is in %s",

@@ -5,6 +5,7 @@ This is the only module that the Snakefile imports. It is read again by every cl
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from functools import cache, wraps
@@ -59,7 +60,7 @@ class Plan:
         source = self.configuration.dataset(dataset).source
         if source.kind not in ("archive", "folder"):
             return []
-        path = Path(str(source.path)).expanduser()
+        path = Path(os.path.expandvars(str(source.path))).expanduser()
         if not path.exists():
             origin = source.url or f"see {self.configuration.dataset_files[dataset]}"
             raise PenumbraError(
@@ -89,15 +90,29 @@ class Plan:
         """Where a data set's raw files come from."""
         return self.configuration.dataset(dataset).source.model_dump(mode="json")
 
+    def source_fingerprint(self, dataset: str) -> str:
+        """A digest of names, sizes and times of the files in a user's own folder; empty for other sources.
+
+        Snakemake sees only the folder itself, whose own time does not change with that of a file in it.
+        """
+        if self.configuration.dataset(dataset).source.kind != "folder":
+            return ""
+        digest = hashlib.sha256()
+        for folder in self.source_files(dataset):
+            for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+                status = file.stat()
+                digest.update(f"{file.relative_to(folder)}\n{status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
     # ------------------------------------------------------------ one run
 
     def candidate(self, wildcards: Any) -> Candidate:
         """The recipe of a run's candidate."""
         return self.configuration.candidate(wildcards.candidate, wildcards.dataset)
 
-    def candidate_params(self, wildcards: Any) -> dict[str, Any]:
-        """The recipe of a run's candidate, as plain data."""
-        return self.candidate(wildcards).model_dump(mode="json")
+    def candidate_params(self, wildcards: Any, *without: str) -> dict[str, Any]:
+        """The recipe of a run's candidate, as plain data, without the keys that a stage has no use for."""
+        return self.candidate(wildcards).model_dump(mode="json", exclude={"label", *without})
 
     def training_labels(self, wildcards: Any) -> str:
         """The label folder that a candidate is trained on."""
@@ -178,6 +193,7 @@ class Plan:
             "name": study,
             "study": content.model_dump(mode="json", exclude={"tables", "figures"}),
             "exhibit": exhibit.model_dump(mode="json"),
+            "description": parts.description(kind, exhibit.part),
             "datasets": {d: self.dataset_params(d, "title", "evaluation") for d in datasets},
             "candidates": self._recipes(content.candidates, datasets),
             "published": str(self.root / "config" / "published" / f"{content.published}.csv")
@@ -269,10 +285,20 @@ class Told:
     """
 
     def __init__(self, content: dict[str, Any], root: str | Path) -> None:
+        self._told(self._check_place)()
         self._plan = self._told(Plan)(content, root)
         source = str(Path(root) / "src")
         inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != source]
         os.environ["PYTHONPATH"] = os.pathsep.join([source, *inherited])
+
+    @staticmethod
+    def _check_place() -> None:
+        if not os.path.isdir(".snakemake") and not os.access(".", os.W_OK):
+            raise PenumbraError(
+                "Snakemake keeps its notes in the folder that it is started in, and may not write there",
+                file=os.getcwd(),
+                cure="give yourself write permission on that folder, or name another one with `--directory`",
+            )
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._plan, name)

@@ -61,7 +61,7 @@ class Centre:
 
 CENTRES = (
     Centre(spacing=0.30, thickness=4.0, gray=0.78, white=0.58, fluid=1.10, other=0.40, noise=0.055, bias=0.10),
-    Centre(spacing=0.40, thickness=5.0, gray=0.66, white=0.50, fluid=0.80, other=0.55, noise=0.040, bias=0.12),
+    Centre(spacing=0.40, thickness=5.0, gray=0.70, white=0.52, fluid=0.95, other=0.42, noise=0.045, bias=0.12),
     Centre(spacing=0.50, thickness=5.0, gray=0.85, white=0.70, fluid=1.25, other=0.30, noise=0.035, bias=0.05),
     Centre(spacing=0.25, thickness=2.5, gray=0.72, white=0.50, fluid=0.95, other=0.45, noise=0.070, bias=0.15),
 )
