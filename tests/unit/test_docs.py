@@ -404,7 +404,8 @@ def test_documented_fusion_works(added: Callable[[parts.Kind, str, str], None], 
     added("fusion", "generous_majority", block.text)
     labels = {"conv-staple": {"labels": {"fusion": "generous_majority"}}}
     assert (
-        load(ROOT / "config", candidates=labels).candidate("conv-staple", "phantom_cord").labels.fusion == "generous_majority"
+        load(ROOT / "config", candidates=labels).candidate("conv-staple", "phantom_cord").labels.fusion
+        == "generous_majority"
     )
     raters = (rng.uniform(size=(4, 6, 6, 2)) < [0.4]).astype(np.uint8)
     fused = parts.build("fusion", "generous_majority")(raters, 1)

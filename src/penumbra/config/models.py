@@ -26,6 +26,8 @@ from penumbra.config.explain import explain
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+Shown = Annotated[str, Field(pattern=r"^[^$]*$")]
+"""A text that figures show; between dollar signs they would take it for mathematics."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -194,7 +196,7 @@ class Candidate(Model):
     ``label`` is how tables and figures call it; without one it is called by its name.
     """
 
-    label: str = ""
+    label: Shown = ""
     labels: Labels
     network: part_of("network")  # type: ignore[valid-type]
     activation: part_of("activation")  # type: ignore[valid-type]
@@ -207,7 +209,7 @@ class Candidate(Model):
 class Dataset(Model):
     """What the stages after the raw files need to know of a data set."""
 
-    title: str = ""
+    title: Shown = ""
     contrasts: Annotated[list[Name], Field(min_length=1)]
     classes: Annotated[list[Name], Field(min_length=1)]
     raters: Raters

@@ -22,6 +22,18 @@ TABLE_SUFFIXES = ("csv", "md", "tex", "cells.csv")
 FIGURE_SUFFIXES = ("pdf", "png", "csv")
 
 
+def _files(folder: str) -> list[str]:
+    """All files below a folder, sorted, through links to folders too; hidden ones are no data."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [f for f in folders if not f.startswith(".")] if os.path.realpath(parent) not in seen else []
+        seen.add(os.path.realpath(parent))
+        files = (os.path.join(parent, name) for name in names if not name.startswith("."))
+        found += [file for file in files if os.path.isfile(file)]
+    return sorted(found)
+
+
 class Plan:
     """Answers every question that a rule has about the configuration.
 
@@ -99,9 +111,10 @@ class Plan:
             return ""
         digest = hashlib.sha256()
         for folder in self.source_files(dataset):
-            for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-                status = file.stat()
-                digest.update(f"{file.relative_to(folder)}\n{status.st_size} {status.st_mtime_ns}\n".encode())
+            for file in _files(folder):
+                status = os.stat(file)
+                name = os.path.relpath(file, folder)
+                digest.update(f"{name}\n{status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     # ------------------------------------------------------------ one run

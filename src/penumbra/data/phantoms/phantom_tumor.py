@@ -102,8 +102,8 @@ def draw_tumor(
     height : extent of the volume along z in mm; the tumour lies within it where that is possible.
     """
     whole = rng.uniform(*radius)
-    core = whole * rng.uniform(0.5, 0.75)
-    necrosis = core * rng.uniform(0.4, 0.75)
+    core = whole * rng.uniform(0.55, 0.75)
+    necrosis = core * rng.uniform(0.55, 0.8)
     reach = 1.25 * whole
     half = np.array([*brain.semi_axes[:2], max(height / 2.0 - reach, 0.0)])
     at = rng.uniform(-1.0, 1.0, size=(2000, 3)) * half
@@ -158,7 +158,7 @@ def build(
     *,
     cases: Annotated[int, Field(ge=1, le=999)] = 12,
     slices: Annotated[int, Field(ge=1, le=36)] = 24,
-    radius: Annotated[list[float], Field(min_length=2, max_length=2)] = [12.0, 21.0],  # noqa: B006 - never changed
+    radius: Annotated[list[float], Field(min_length=2, max_length=2)] = [13.0, 22.0],  # noqa: B006 - never changed
     border: Annotated[list[float], Field(min_length=3, max_length=3)] = [3.0, 1.0, 1.5],  # noqa: B006
     supersampling: Annotated[int, Field(ge=1)] = 3,
     rater_bias: Annotated[list[float], Field(min_length=1)] = [-0.75, -0.25, 0.25, 0.75],  # noqa: B006
