@@ -112,6 +112,22 @@ def test_a_misspelt_target_is_answered_with_what_there_is(snakemake, target, say
     assert "most recent call last" not in done.stdout
 
 
+def test_a_figure_of_a_split_that_is_not_trained_is_refused(snakemake, checkout):
+    study = checkout / "config/studies/label-fusion-phantom.yaml"
+    text = study.read_text()
+    study.write_text(text.replace("one slice, datasets: [phantom_cord]", "one slice, options: {split: 4}"))
+    assert study.read_text() != text
+    done = snakemake(*DRY, "results/studies/label-fusion-phantom/figures/figure-5-2.pdf")
+    assert done.returncode != 0
+    assert "shows split 4, of which phantom_cord has 4, counted from 0" in done.stdout
+
+
+def test_tables_are_drawn_again_when_published_numbers_change(snakemake, checkout):
+    """They are an input: a missing file is told, and Snakemake compares its content."""
+    done = snakemake("-n", "--cores", "1", "results/studies/label-fusion-phantom/tables/table-5-2.md")
+    assert "config/published/softseg_thesis.csv" in done.stdout
+
+
 def test_a_misspelt_key_is_answered_before_anything_runs(snakemake):
     done = snakemake(*DRY, "--config", "devise=cpu")
     assert done.returncode != 0

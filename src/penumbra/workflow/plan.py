@@ -186,8 +186,18 @@ class Plan:
             inputs["metrics"] = self.study_metrics(study, datasets)
         if "tests" in needs:
             inputs["tests"] = self.path(paths.TESTS, study=study)
+        published = self.study(study).published
+        if "published" in needs and published:
+            inputs["published"] = str(self.root / "config" / "published" / f"{published}.csv")
         if "predictions" in needs:
             dataset, split = datasets[0], exhibit.options.get("split", 0)
+            if split not in range(self.split_counts(study)[dataset]):
+                raise PenumbraError(
+                    f"the {kind} {name} of the study {study} shows split {split}, of which {dataset} has "
+                    f"{self.split_counts(study)[dataset]}, counted from 0",
+                    file=self.configuration.study_files[study],
+                    cure="name a split that the study trains",
+                )
             inputs["predictions"] = [
                 self.path(paths.PREDICTIONS, dataset=dataset, candidate=c, split=split)
                 for c in self.study(study).candidates

@@ -37,8 +37,8 @@ import numpy as np
 from pydantic import Field
 
 from penumbra import files
-from penumbra.data.case import write_class_map, write_nifti
 from penumbra.data.phantoms._raters import draw, gaussian_field, probability
+from penumbra.data.phantoms._volumes import write_phantom_case
 from penumbra.seeds import generator
 
 CONTRAST = "T2star"
@@ -252,11 +252,8 @@ def build(
 
         affine = np.diag([centre.spacing, centre.spacing, centre.thickness, 1.0])
         affine[:2, 3] = axis[0]
-        write_nifti(folder / f"image_{CONTRAST}.nii.gz", draw_image(rng("image"), tissues, x, y, centre), affine)
         label_of = np.array([0, 2, 1], dtype=np.uint8)  # cord without gray matter is white matter, the second class
-        for number, mask in enumerate(label_of[drawn], start=1):
-            write_nifti(folder / f"rater-{number}.nii.gz", mask, affine)
-        write_class_map(folder / "true-fraction.nii.gz", tissues[:2].astype(np.float32), affine)
-        write_class_map(folder / "true-rater-probability.nii.gz", expected.astype(np.float32), affine)
+        images = {CONTRAST: draw_image(rng("image"), tissues, x, y, centre)}
+        write_phantom_case(folder, images, label_of[drawn], tissues[:2], expected, affine)
 
     return generate
