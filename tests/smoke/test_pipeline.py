@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,11 +160,13 @@ def test_one_figure_is_redrawn_alone(finished):
 
 def test_a_finished_study_is_kept_with_numbers_that_its_metrics_give(finished, tmp_path):
     program = [sys.executable, "-m", "penumbra.workflow.keep", "tiny", str(tmp_path / "kept")]
+    trained = finished / "results/benchmarks/train/phantom_cord"
+    shutil.copytree(trained / "conv-staple", trained / "of-another-study")
     source = {**os.environ, "PYTHONPATH": str(finished / "src")}
     done = subprocess.run(program, cwd=finished, env=source, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "kept" / "README.md").read_text()
-    assert "6 trainings of" in page and "processor minutes" in page
+    assert "6 trainings of" in page and "| train | 6 |" in page and "| fuse | 3 |" in page
     metrics = pd.read_parquet(finished / STUDY / "metrics" / "phantom_cord.parquet")
     image = metrics[(metrics["target"] == "image") & (metrics["candidate"] == "conv-staple")]
     means = image.groupby(["metric", "split"])["value"].mean()

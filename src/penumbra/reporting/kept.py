@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,12 +185,16 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
 
 
-def how_long(results: Path, dataset: str, index: CellIndex) -> list[str]:
-    """Markdown list: jobs and processor time by stage, from the benchmark files that the workflow kept."""
+def how_long(results: Path, dataset: str, candidates: Iterable[str], index: CellIndex) -> list[str]:
+    """Markdown table: jobs and processor time by stage, from the benchmark files that the workflow kept.
+
+    Runs of other candidates than ``candidates``, which another study left in the same results folder, do not count.
+    """
     lines = []
     for stage in ("download", "ingest", "preprocess", "fuse", "train", "infer", "evaluate"):
         folder = results / "benchmarks" / stage
-        files = [*folder.glob(f"{dataset}.tsv"), *sorted((folder / dataset).rglob("*.tsv"))]
+        files = [*folder.glob(f"{dataset}.tsv"), *sorted((folder / dataset).glob("*.tsv"))]
+        files += [file for name in candidates for file in sorted((folder / dataset / name).rglob("*.tsv"))]
         rows = [row for file in files for row in csv.DictReader(file.open(encoding="utf-8"), delimiter="\t")]
         times = [float(row["cpu_time"]) for row in rows if row.get("cpu_time") not in (None, "", "NA", "-")]
         if not times:
@@ -243,7 +247,7 @@ def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command:
         "",
         "## How it was run",
         "",
-        f"- Machine: {machine()}.",
+        f"- This page was made on: {machine()}.",
     ]
     for dataset in context.datasets:
         records = [json.loads(f.read_text()) for f in sorted((results / "runs" / dataset).glob("*/*/*/run.json"))]
@@ -256,7 +260,7 @@ def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command:
                 f"{' to '.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))} epochs, {', '.join(versions)}, "
                 f"seed {records[0]['seed']}."
             )
-        lines += ["", *how_long(results, dataset, index), ""]
+        lines += ["", *how_long(results, dataset, context.candidates, index), ""]
     lines += ["## SoftSeg against the conventional framework", ""]
     lines += [
         "Means over splits. The thesis compared the two frameworks on its own data at full scale; what is printed here "
