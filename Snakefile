@@ -22,9 +22,10 @@ plan = Told(config, workflow.basedir)
 
 
 wildcard_constraints:
-    dataset="[A-Za-z][A-Za-z0-9_-]*",
+    dataset=r"[A-Za-z][A-Za-z0-9_-]*(\.[a-z][a-z0-9_-]*)?",
     candidate="[A-Za-z][A-Za-z0-9_-]*",
     fusion="[a-z][a-z0-9_]*",
+    interpolation="nearest|linear|cubic",
     study="[A-Za-z][A-Za-z0-9_-]*",
     table="[A-Za-z][A-Za-z0-9_-]*",
     figure="[A-Za-z][A-Za-z0-9_-]*",

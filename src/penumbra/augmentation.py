@@ -1,13 +1,14 @@
-"""Random affine transformation of training slices, batched on the device (thesis table 4.1; released ivadomed 2.2.1).
+"""Random affine transformation of training items, batched on the device (thesis table 4.1; released ivadomed 2.2.1).
 
-Every slice is transformed at every access. A point ``o`` of the output takes its value from the input at
+Every slice or volume is transformed at every access. A point ``o`` of the output takes its value from the input at
 
     ``(R S)^T (o - c) + c + t``
 
 with ``R`` the rotation by the drawn angle, ``S = diag(1 / scale)``, ``c = 0.5 * shape`` and ``t`` in whole pixels.
-Image and label are interpolated linearly, and what lies outside is zero (the mean intensity of a normalised image). A
-value next to the border is interpolated between the border pixel and that zero, as ``mode="grid-constant"`` of
-``scipy.ndimage`` does.
+A volume is turned in one of its three coordinate planes, drawn anew each time, and scaled and shifted along all axes;
+all this in voxels, whatever their size in mm. Image and label are interpolated linearly, and what lies outside is zero
+(the mean intensity of a normalised image). A value next to the border is interpolated between the border pixel and that
+zero, as ``mode="grid-constant"`` of ``scipy.ndimage`` does.
 """
 
 from __future__ import annotations
@@ -21,60 +22,69 @@ import torch
 if TYPE_CHECKING:
     from penumbra.config.models import Augmentation
 
+PLANES = np.array([[0, 1], [0, 2], [1, 2]])
+"""The coordinate planes of a volume, by their axes; a slice has the first alone."""
+
 
 @dataclass(frozen=True)
 class AffineParameters:
-    """What was drawn for ``n`` slices.
+    """What was drawn for ``n`` items of d axes, 2 or 3.
 
     Attributes
     ----------
     angle : (n,) degrees.
-    scale : (n, 2) factors along rows and columns; above 1 enlarges what is seen.
-    translation : (n, 2) whole pixels along rows and columns.
+    scale : (n, d) factors along the axes; above 1 enlarges what is seen.
+    translation : (n, d) whole pixels along the axes.
+    plane : (n,) in which of the :data:`PLANES` volumes are turned; None: all in the first.
     """
 
     angle: np.ndarray
     scale: np.ndarray
     translation: np.ndarray
+    plane: np.ndarray | None = None
 
     def matrices(self) -> np.ndarray:
-        """The matrices ``(R S)^T``, (n, 2, 2): from output offsets to input offsets, in pixels."""
+        """The matrices ``(R S)^T``, (n, d, d): from output offsets to input offsets, in pixels."""
         radians = np.deg2rad(self.angle)
         cosine, sine = np.cos(radians), np.sin(radians)
-        rotation = np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)], -2)
+        item = np.arange(len(radians))
+        first, second = PLANES[np.zeros_like(item) if self.plane is None else self.plane].T
+        rotation = np.tile(np.eye(self.scale.shape[1]), (len(item), 1, 1))
+        rotation[item, first, first] = rotation[item, second, second] = cosine
+        rotation[item, first, second], rotation[item, second, first] = -sine, sine
         return np.swapaxes(rotation / self.scale[:, None, :], 1, 2)
 
-    def normalised(self, size: tuple[int, int]) -> np.ndarray:
-        """The same maps for :func:`torch.nn.functional.affine_grid` with ``align_corners=False``, (n, 2, 3).
+    def normalised(self, size: tuple[int, ...]) -> np.ndarray:
+        """The same maps for :func:`torch.nn.functional.affine_grid` with ``align_corners=False``, (n, d, d + 1).
 
-        There, row ``i`` of ``height`` rows has the coordinate ``(2 i + 1) / height - 1``, and x comes before y.
+        There, position ``i`` of ``side`` has the coordinate ``(2 i + 1) / side - 1``, and the last axis comes first.
         """
-        height, width = size
-        m = self.matrices()
-        rest = 1 - m.sum(axis=2) + 2 * self.translation
-        x = np.stack([m[:, 1, 1], m[:, 1, 0] * height / width, rest[:, 1] / width], -1)
-        y = np.stack([m[:, 0, 1] * width / height, m[:, 0, 0], rest[:, 0] / height], -1)
-        return np.stack([x, y], axis=1)
+        m, sides = self.matrices(), np.asarray(size)
+        linear = np.where(np.eye(len(sides), dtype=bool), m, m * sides / sides[:, None])
+        rest = (1 - m.sum(axis=2) + 2 * self.translation) / sides
+        return np.concatenate([linear[:, ::-1, ::-1], rest[:, ::-1, None]], axis=2)
 
 
 def affine_parameters(
-    rng: np.random.Generator, n: int, augmentation: Augmentation, size: tuple[int, int]
+    rng: np.random.Generator, n: int, augmentation: Augmentation, size: tuple[int, ...]
 ) -> AffineParameters:
-    """Draw transformations for ``n`` slices of ``size`` (height, width) pixels.
+    """Draw transformations for ``n`` items of ``size`` pixels: (height, width) or (height, width, depth).
 
     The angle is uniform in ±``rotation_degrees``, each scale uniform in 1 ± ``scale``, each translation uniform in
-    ±``translation`` of the size and then rounded to whole pixels.
+    ±``translation`` of the size and then rounded to whole pixels; each plane of a volume is as likely as the others.
     """
+    axes = len(size)
     angle = rng.uniform(-augmentation.rotation_degrees, augmentation.rotation_degrees, n)
-    scale = rng.uniform(1 - augmentation.scale, 1 + augmentation.scale, (n, 2))
+    scale = rng.uniform(1 - augmentation.scale, 1 + augmentation.scale, (n, axes))
     reach = augmentation.translation * np.asarray(size, float)
-    translation = np.round(rng.uniform(-1, 1, (n, 2)) * reach)
-    return AffineParameters(angle, scale, translation)
+    translation = np.round(rng.uniform(-1, 1, (n, axes)) * reach)
+    plane = rng.integers(len(PLANES), size=n) if axes == 3 else None
+    return AffineParameters(angle, scale, translation, plane)
 
 
 def transform(images: torch.Tensor, labels: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Transform images (B, C, H, W) and labels (B, K, H, W) by maps ``theta`` (B, 2, 3) of
-    :meth:`AffineParameters.normalised`.
+    :meth:`AffineParameters.normalised`; or volumes (B, C, H, W, D) and (B, K, H, W, D) by (B, 3, 4).
 
     Returns floating tensors of the images' type; labels stay within [0, 1] and are *not* binarised here.
     """
@@ -89,6 +99,5 @@ def augment(
     images: torch.Tensor, labels: torch.Tensor, parameters: AffineParameters
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """:func:`transform` with parameters as they were drawn, one for each item of the batch."""
-    height, width = images.shape[-2:]
-    theta = torch.from_numpy(parameters.normalised((height, width)))
+    theta = torch.from_numpy(parameters.normalised(tuple(images.shape[2:])))
     return transform(images, labels, theta)

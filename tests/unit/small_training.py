@@ -1,4 +1,4 @@
-"""A data set of a few tiny slices, prepared, and the configurations to train on it."""
+"""A data set of a few tiny slices or volumes, prepared, and the configurations to train on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penumbra.config.models import Candidate, Dataset
 
 @dataclass(frozen=True)
 class Data:
-    """Where the synthetic data set lies, and its arrays: images (N, C, H, W), labels (N, V, K, H, W)."""
+    """Where the synthetic data set lies, and its arrays: images (N, C, ...), labels (N, V, K, ...)."""
 
     prepared: Path
     labels: Path
@@ -31,29 +31,33 @@ def make_data(
     *,
     cases: int = 6,
     depth: int = 4,
-    size: tuple[int, int] = (16, 12),
+    size: tuple[int, ...] = (16, 12),
     contrasts: int = 1,
     classes: int = 1,
     variants: int = 1,
     constant: tuple[int, ...] = (),
 ) -> Data:
-    """Blurred discs in noise; half of the cases for training, a third for validation, the rest for testing."""
+    """Blurred discs in noise, in each case ``depth`` slices, or with a size of three one volume with a ball.
+
+    Half of the cases are for training, a third for validation, the rest for testing.
+    """
     prepared, labels = folder / "prepared", folder / "labels"
     prepared.mkdir(parents=True)
     labels.mkdir()
     names = [f"case-{k}" for k in range(cases)]
-    n, (height, width) = cases * depth, size
-    y, x = np.mgrid[:height, :width]
-    targets = np.zeros((n, variants, classes, height, width), np.float32)
+    depth = 1 if len(size) == 3 else depth
+    n, (height, *others) = cases * depth, size
+    y, *rest = np.indices(size)
+    targets = np.zeros((n, variants, classes, *size), np.float32)
     for row in range(n):
         for k in range(classes):
             # One third of the height to each class, so that classes exclude each other.
-            middle = (height * (k + rng.uniform(0.4, 0.6)) / classes, width * rng.uniform(0.4, 0.6))
+            middle = (height * (k + rng.uniform(0.4, 0.6)) / classes, *(n * rng.uniform(0.4, 0.6) for n in others))
             for v in range(variants):
-                radius = rng.uniform(0.25, 0.4) * min(height / classes, width)
-                distance = np.hypot(y - middle[0], x - middle[1])
+                radius = rng.uniform(0.25, 0.4) * min(height / classes, *others)
+                distance = np.sqrt(sum((at - m) ** 2 for at, m in zip((y, *rest), middle, strict=True)))
                 targets[row, v, k] = np.clip(radius - distance + 0.5, 0, 1) / max(1, classes - 1)
-    images = rng.normal(size=(n, contrasts, height, width)).astype(np.float32) * 0.3
+    images = rng.normal(size=(n, contrasts, *size)).astype(np.float32) * 0.3
     images += 2 * targets.mean(axis=(1, 2))[:, None]
     for row in constant:
         images[row] = 0
@@ -68,7 +72,9 @@ def make_data(
     return Data(prepared, labels, split, images, targets, names, parts)
 
 
-def make_dataset(contrasts: int = 1, classes: int = 1, **evaluation: Any) -> Dataset:
+def make_dataset(
+    contrasts: int = 1, classes: int = 1, *, crop: tuple[int, ...] = (16, 12), **evaluation: Any
+) -> Dataset:
     """The configuration of the synthetic data set."""
     return Dataset.model_validate(
         {
@@ -76,7 +82,7 @@ def make_dataset(contrasts: int = 1, classes: int = 1, **evaluation: Any) -> Dat
             "contrasts": [f"contrast{k}" for k in range(contrasts)],
             "classes": [f"class{k}" for k in range(classes)],
             "raters": {"count": 3},
-            "geometry": {"crop": [16, 12]},
+            "geometry": {"crop": crop},
             "evaluation": evaluation,
         }
     )

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from penumbra.data.case import write_class_map, write_nifti
-from penumbra.metrics.rows import row_names
+from penumbra.data.case import CaseRow, write_cases_table, write_class_map, write_nifti
+from penumbra.metrics.rows import METRICS, row_names
 from penumbra.reporting.context import DatasetInfo, StudyContext, candidate_infos
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published" / "softseg_thesis.csv"
@@ -22,6 +22,7 @@ LABELS = {
     "softseg-average": "SoftSeg-Average",
     "softseg-random": "SoftSeg-RandomSampling",
 }
+LESIONS = {"convention": "released", "overlap": 3, "size_edges": [20, 100], "connectivity": 18, "wrap_labels": False}
 SHARPNESS = {
     "conv-staple": 0.9,
     "conv-average": 0.8,
@@ -44,8 +45,17 @@ def context(splits: int = 8, other_splits: int = 5) -> StudyContext:
                 "Spinal cord grey matter segmentation challenge (four raters)",
                 ("gray_matter", "white_matter"),
                 tuple(range(splits)),
+                contrasts=("T2star",),
+                evaluation={"binarisation": "argmax"},
             ),
-            "ms_brain": DatasetInfo("ms_brain", "MS brain", ("lesion",), tuple(range(other_splits))),
+            "ms_brain": DatasetInfo(
+                "ms_brain",
+                "MS brain",
+                ("lesion",),
+                tuple(range(other_splits)),
+                contrasts=("T2star",),
+                evaluation={"binarisation": "threshold", "remove_small": 3, "lesions": LESIONS},
+            ),
         },
         candidates=candidate_infos(LABELS),
         reference="conv-staple",
@@ -73,6 +83,14 @@ def _rows(rng: np.random.Generator, dataset: DatasetInfo, candidate: str, split:
                     "brier": rng.gamma(4, 4e-4 * (1 + sharp**2)),
                 }
                 case_rows["brier_depthless"] = case_rows["brier"] * 12
+                case_rows["mse"] = rng.gamma(4, 6e-4 * (1 + sharp**2))
+                case_rows["mse_depthless"] = case_rows["mse"] * 12
+                case_rows["ltpr"], case_rows["lfdr"] = rng.uniform(0.2, 0.6, 2)
+                rows += [
+                    base | {"case": case, "scope": "case", "target": target, "metric": m, "bin": b, "value": v}
+                    for m in ("ltpr_by_size", "lfdr_by_size")
+                    for b, v in enumerate(rng.uniform(0.1, 0.9, 3))
+                ]
             predicted = entropy * (1 - 0.6 * sharp) * rng.uniform(0.9, 1.1)
             case_rows |= {
                 "entropy": predicted,
@@ -84,6 +102,16 @@ def _rows(rng: np.random.Generator, dataset: DatasetInfo, candidate: str, split:
                 base | {"case": case, "scope": "case", "target": target, "metric": m, "value": v}
                 for m, v in case_rows.items()
             ]
+    for target in dataset.classes:
+        run = base | {"case": "*", "scope": "run", "target": target}
+        levels = np.arange(1, 20) / 20
+        curve = 0.85 - (0.1 + 0.5 * (sharp < 0.5)) * (levels - 0.4 - 0.1 * rng.normal()) ** 2 + rng.normal(0, 0.004, 19)
+        rows += [run | {"metric": "threshold_dice", "bin": b, "value": v} for b, v in enumerate(curve)]
+        rows.append(run | {"metric": "threshold_dice_range", "value": float(np.ptp(curve))})
+        middles = (np.arange(100) + 0.5) / 100
+        expected = 400 * np.exp(-(1 - middles) / 0.03) + 900 * (0.6 - 0.5 * sharp) * (0.02 + np.exp(-middles / 0.2))
+        counts = rng.poisson(expected)
+        rows += [run | {"metric": "nonzero_count", "bin": b, "value": float(v)} for b, v in enumerate(counts)]
     run = base | {"case": "*", "scope": "run", "target": "image"}
     for suffix in ("", "_closed"):
         first = 3 if len(dataset.classes) > 1 else 5
@@ -133,7 +161,7 @@ def told(study: StudyContext, part: str, kind: str = "table", **options: object)
         "study": {
             "title": study.title,
             "paper": study.paper,
-            "datasets": [{"name": d.name, "splits": d.splits} for d in study.datasets.values()],
+            "datasets": [{"name": d.base, "splits": d.splits, "preset": d.preset} for d in study.datasets.values()],
             "candidates": list(study.candidates),
             "reference": study.reference,
             "level": study.level,
@@ -144,11 +172,7 @@ def told(study: StudyContext, part: str, kind: str = "table", **options: object)
                 "title": d.title,
                 "classes": list(d.classes),
                 "contrasts": ["T2star"],
-                "evaluation": {
-                    "hard_reference": d.hard_reference,
-                    "soft_reference": d.soft_reference,
-                    "binarisation": "argmax",
-                },
+                "evaluation": {"hard_reference": d.hard_reference, "soft_reference": d.soft_reference, **d.evaluation},
             }
             for d in study.datasets.values()
         },
@@ -156,7 +180,6 @@ def told(study: StudyContext, part: str, kind: str = "table", **options: object)
             d: {c: {"label": i.label, "loss": {"name": c.split("-")[0]}, **recipe} for c, i in study.candidates.items()}
             for d in study.datasets
         },
-        "published": str(PUBLISHED),
     }
 
 
@@ -187,19 +210,54 @@ def images(folder: Path, study: StudyContext, seed: int, cases: tuple[str, ...] 
             prediction = np.clip((blurred - 0.5) * (1 + 6 * max(sharp, 0)) + 0.5, 0, 1)
             write_class_map(folder / candidate / f"{case}.nii.gz", prediction.astype(np.float32), affine)
     (folder / "split.json").write_text(json.dumps({"test": list(cases)}))
+    targets = next(iter(study.datasets.values())).classes
+    for candidate in study.candidates:
+        lines = [f"{name},{0.3 + 0.05 * k},0.8" for k, name in enumerate(targets)]
+        (folder / f"{candidate}.csv").write_text("\n".join(["class,threshold,dice", *lines]) + "\n")
+    write_cases_table(folder / "cases.tsv", [CaseRow(c, f"site{c[-1]}", (60, 60, 3), (0.5, 0.5, 5.0)) for c in cases])
     return {
         "predictions": [folder / c for c in study.candidates],
+        "threshold": [folder / f"{c}.csv" for c in study.candidates],
         "cases": folder / "cases",
-        "split": folder / "split.json",
+        "cases_table": folder / "cases.tsv",
+        "split": [folder / "split.json"],
         "hard_labels": folder / "staple",
         "soft_labels": folder / "average",
     }
 
 
+def progressions(folder: Path, study: StudyContext, seed: int) -> list[Path]:
+    """``progression.npz`` of every candidate for the first data set; the second candidate stops early."""
+    rng = np.random.default_rng(seed)
+    classes = len(next(iter(study.datasets.values())).classes)
+    x, y = np.meshgrid(np.arange(48) - 23.5, np.arange(40) - 19.5, indexing="ij")
+    label = np.stack([np.clip(8 + 3 * k - np.hypot(0.8 * x, y), 0, 1) for k in range(classes)])
+    image = rng.normal(0, 0.5, (1, 48, 40)) + 2 * label[0]
+    paths = []
+    for position, (candidate, sharp) in enumerate(SHARPNESS.items()):
+        epochs = [1, 5, 10] if position == 1 else [1, 5, 10, 20, 37 + position]
+        predictions = [
+            np.clip(gaussian_filter(label, (0, s, s)) * (0.3 + 0.7 * e / epochs[-1]) + (0.02 if sharp < 0 else 0), 0, 1)
+            for e in epochs
+            for s in [6 / e + 2 * (1 - sharp)]
+        ]
+        paths.append(folder / f"{candidate}.npz")
+        np.savez(
+            paths[-1],
+            epochs=np.array(epochs, np.int64),
+            predictions=np.array(predictions, np.float32),
+            image=image.astype(np.float32),
+            label=label.astype(np.float32),
+            case=np.asarray("sub-03"),
+            z=np.int64(4),
+        )
+    return paths
+
+
 def tests_of(study: StudyContext, metrics: pd.DataFrame, seed: int) -> pd.DataFrame:
     """A table like `tests.csv`: real means of the runs, made-up intervals and p-values."""
     rng = np.random.default_rng(seed)
-    scored = metrics[metrics["bin"].isna() & ~metrics["metric"].isin(["entropy_reference", "ece_dropped"])]
+    scored = metrics[metrics["bin"].isna() & metrics["metric"].map(lambda m: METRICS[m].better != "none")]
     runs = scored.groupby(["dataset", "target", "metric", "candidate"])["value"].mean().unstack("candidate")
     rows = []
     for keys, means in runs.iterrows():

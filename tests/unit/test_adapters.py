@@ -132,6 +132,33 @@ def test_folder_faults_of_one_case_are_all_told(tmp_path: Path) -> None:
     assert "no folder" in ghost.fault
 
 
+def test_folder_labels_may_be_joined_or_left_out(tmp_path: Path, rng: np.random.Generator) -> None:
+    drawn = rng.integers(0, 4, size=SHAPE).astype(np.uint8)
+    save(tmp_path / "a" / "image.nii.gz", rng.normal(size=SHAPE).astype(np.float32))
+    save(tmp_path / "a" / "rater-1.nii.gz", drawn)
+    labels = {"B": [3], "A": [1], "background": [2]}
+    case = only(folder_adapter(["T1"], ["A", "B"], 1, labels=labels), tmp_path)
+    assert case.faults == []
+    np.testing.assert_array_equal(case.raters["1"].array, np.array([0, 1, 0, 2])[drawn])
+    case = only(folder_adapter(["T1"], ["AB"], 1, labels={"AB": [1, 3], "background": [2]}), tmp_path)
+    np.testing.assert_array_equal(case.raters["1"].array, np.isin(drawn, (1, 3)))
+
+
+def test_folder_labels_that_are_not_named_are_a_fault(tmp_path: Path, rng: np.random.Generator) -> None:
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[0, 0, :3] = 1, 2, 7
+    save(tmp_path / "a" / "image.nii.gz", rng.normal(size=SHAPE).astype(np.float32))
+    save(tmp_path / "a" / "rater-1.nii.gz", drawn)
+    save(tmp_path / "a" / "rater-2_A.nii.gz", (drawn == 1).astype(np.uint8))
+    case = only(folder_adapter(["T1"], ["A"], 2, labels={"A": [1]}), tmp_path)
+    (fault,) = case.faults
+    assert (fault.case, fault.file) == ("a", "a/rater-1.nii.gz") and fault.fault.endswith("does not name: 2, 7")
+    np.testing.assert_array_equal(case.raters["2"].array, drawn == 1)
+    for labels in ({"B": [1]}, {"A": []}, {"A": [1], "background": [1]}, {"A": [0]}, {"background": [1]}):
+        with pytest.raises(PenumbraError, match="option `labels`"):
+            folder_adapter(["T1"], ["A"], labels=labels)
+
+
 def test_folder_centres_may_be_missing(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         (tmp_path / name).mkdir()

@@ -110,3 +110,65 @@ def test_labels_stay_within_zero_and_one(rng, kind):
     assert moved.dtype == torch.float32
     assert moved.min() >= 0 and moved.max() <= 1
     assert moved.max() > 0.999
+
+
+# ---------------------------------------------------------------- volumes
+
+
+@pytest.mark.parametrize("size", [(14, 11, 9), (7, 12, 16)])
+def test_volumes_agree_with_scipy(rng, size):
+    images = torch.from_numpy(rng.uniform(size=(6, 2, *size)))
+    labels = torch.from_numpy(rng.uniform(size=(6, 1, *size)))
+    drawn = affine_parameters(rng, 6, Augmentation(rotation_degrees=180, translation=0.2, scale=0.4), size)
+    drawn.plane[:3] = [0, 1, 2]
+    moved_images, moved_labels = augment(images, labels, drawn)
+    centre = 0.5 * np.array(size)
+    for item in range(6):
+        radians = np.deg2rad(drawn.angle[item])
+        first, second = [(0, 1), (0, 2), (1, 2)][drawn.plane[item]]
+        rotation = np.eye(3)
+        rotation[first, first] = rotation[second, second] = np.cos(radians)
+        rotation[first, second], rotation[second, first] = -np.sin(radians), np.sin(radians)
+        matrix = (rotation @ np.diag(1 / drawn.scale[item])).T
+        offset = centre - matrix @ centre + drawn.translation[item]
+        for before, after in ((images, moved_images), (labels, moved_labels)):
+            for channel in range(before.shape[1]):
+                expected = ndimage.affine_transform(
+                    before[item, channel].numpy(), matrix, offset, order=1, mode="grid-constant"
+                )
+                np.testing.assert_allclose(after[item, channel].numpy(), expected, atol=1e-9)
+
+
+def test_a_volume_turned_in_plane_is_its_slices_turned(rng):
+    volume = torch.from_numpy(rng.uniform(size=(1, 1, 15, 12, 8)))
+    drawn = AffineParameters(np.array([33.0]), np.array([[1.2, 0.9, 1.0]]), np.array([[2.0, -1, 0]]), np.array([0]))
+    flat = AffineParameters(
+        drawn.angle.repeat(8), drawn.scale[:, :2].repeat(8, 0), drawn.translation[:, :2].repeat(8, 0)
+    )
+    slices = volume[0].permute(3, 0, 1, 2)
+    expected = augment(slices, slices, flat)[0].permute(1, 2, 3, 0)
+    np.testing.assert_allclose(augment(volume, volume, drawn)[0][0].numpy(), expected.numpy(), atol=1e-9)
+
+
+def test_draws_for_volumes_fill_their_ranges_on_all_axes_and_planes(rng):
+    drawn = affine_parameters(rng, 6000, Augmentation(), (100, 200, 60))
+    assert np.abs(drawn.angle).max() <= 20 and np.abs(drawn.angle).max() > 19.5
+    assert drawn.scale.shape == (6000, 3) and drawn.scale.min() >= 0.9 and drawn.scale.max() <= 1.1
+    assert np.ptp(drawn.scale, axis=0).min() > 0.19
+    assert np.abs(drawn.translation).max(axis=0).tolist() == [3, 6, 2]
+    np.testing.assert_allclose(np.bincount(drawn.plane) / 6000, 1 / 3, atol=0.03)
+    for n, plane in ((0, 2), (1, 1), (2, 0)):
+        still = drawn.matrices()[drawn.plane == plane]
+        np.testing.assert_allclose(still[:, n, n], 1 / drawn.scale[drawn.plane == plane, n])
+        assert not np.delete(still[:, n], n, axis=1).any()
+
+
+def test_draws_for_slices_are_what_they_were(rng):
+    """Angle, scale, translation, in this order: results of earlier trainings stay as they are."""
+    seed = int(rng.integers(2**31))
+    drawn = affine_parameters(np.random.default_rng(seed), 7, Augmentation(), (50, 60))
+    again = np.random.default_rng(seed)
+    np.testing.assert_array_equal(drawn.angle, again.uniform(-20, 20, 7))
+    np.testing.assert_array_equal(drawn.scale, again.uniform(0.9, 1.1, (7, 2)))
+    np.testing.assert_array_equal(drawn.translation, np.round(again.uniform(-1, 1, (7, 2)) * [1.5, 1.8]))
+    assert drawn.plane is None

@@ -11,7 +11,16 @@ from penumbra.config.load import Configuration, merge, read_yaml
 from penumbra.config.schema import FOLDER, schemas
 from penumbra.errors import PenumbraError
 
-STUDIES = ["label-fusion-phantom", "label-fusion-lidc", "label-fusion-thesis"]
+STUDIES = [
+    "known-truth",
+    "label-fusion-lidc",
+    "label-fusion-phantom",
+    "label-fusion-thesis",
+    "presets-phantom",
+    "softseg-hippocampus",
+    "softseg-phantom",
+    "softseg-thesis",
+]
 
 
 def load(root: Path, **changes):

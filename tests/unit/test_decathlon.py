@@ -11,7 +11,8 @@ import pytest
 
 from penumbra import parts
 from penumbra.config.models import Dataset, Geometry, Part, Raters, Source
-from penumbra.data.adapters.decathlon import classes_of, read_task
+from penumbra.data.adapters._labels import classes_of
+from penumbra.data.adapters.decathlon import read_task
 from penumbra.data.case import read_case, read_cases_table, write_nifti
 from penumbra.data.download import download
 from penumbra.data.found import RawCase

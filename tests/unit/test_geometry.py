@@ -13,9 +13,11 @@ from penumbra.data.geometry import (
     case_geometry,
     crop_or_pad,
     crop_start,
+    from_items,
     normalise,
     read_geometries,
     resample,
+    to_items,
     to_native,
     to_prepared,
     write_geometries,
@@ -151,3 +153,97 @@ def test_wrong_shapes_are_refused() -> None:
         to_native(np.zeros((1, 8, 9, 2)), geometry)
     with pytest.raises(ValueError, match="expected an array"):
         to_prepared(np.zeros((1, 10, 10, 3)), geometry, 1)
+
+
+# ---------------------------------------------------------------- volumes
+
+
+def interpolation(n: int, m: int) -> np.ndarray:
+    """The matrix (m, n) of linear interpolation at m places from the first to the last of n."""
+    places = np.linspace(0, n - 1, m)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(n)))
+
+
+def window(n: int, size: int) -> np.ndarray:
+    """The matrix (size, n) that cuts the middle out of n, or pads them."""
+    return np.eye(n + 200)[100 + round((n - size) / 2) :][:size, 100 : 100 + n]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.integers(2, 22)] * 3),
+    st.tuples(*[spacings] * 3),
+    st.sampled_from([0, 2, 3]),
+    st.tuples(*[st.integers(8, 26)] * 3),
+    st.integers(0, 2**32 - 1),
+)
+def test_volumes_go_and_come_back_as_products_of_matrices(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], axes: int, crop: tuple[int, ...], seed: int
+) -> None:
+    maps = np.random.default_rng(seed).uniform(size=(2, *shape))
+    geometry = case_geometry(shape, spacing, (0.5, 0.4, 0.6)[:axes] or None, crop)
+    assert geometry.volumetric and geometry.items == 1 and len(geometry.resampled) == 3
+    there, back = [], []
+    for axis, (n, m, size) in enumerate(zip(shape, geometry.resampled, crop, strict=True)):
+        assert m == (max(1, round(n * spacing[axis] / (0.5, 0.4, 0.6)[axis])) if axis < axes else n)
+        there.append(window(m, size) @ interpolation(n, m))
+        back.append(interpolation(m, n) @ window(m, size).T)
+    expected = np.einsum("kxyz,ax,by,cz->kabc", maps, *there)
+    prepared = to_prepared(maps, geometry, 1)
+    np.testing.assert_allclose(prepared, expected, atol=1e-9)
+    found = to_native(prepared, geometry)
+    assert found.shape == (2, *shape) and found.dtype == np.float32
+    np.testing.assert_allclose(found, np.einsum("kabc,xa,yb,zc->kxyz", expected, *back), atol=1e-5)
+
+
+def test_a_volume_resampled_in_plane_is_its_slices(rng: np.random.Generator) -> None:
+    image = rng.normal(size=(2, 14, 19, 9))
+    slices = case_geometry((14, 19, 9), (0.5, 0.5, 3.0), (0.3, 0.4), (16, 16))
+    volume = case_geometry((14, 19, 9), (0.5, 0.5, 3.0), (0.3, 0.4), (16, 16, 12))
+    found = to_prepared(image, volume, 2)
+    np.testing.assert_array_equal(found[..., 2:11], to_prepared(image, slices, 2))  # round(-1.5) = -2, halves to even
+    assert not found[..., :2].any() and not found[..., 11:].any()
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_volumes_are_resampled_along_z_by_the_same_splines(rng: np.random.Generator, order: int) -> None:
+    image = rng.normal(size=(11, 14, 8))
+    found = resample(image, (17, 9, 13), order)
+    places = np.meshgrid(np.linspace(0, 10, 17), np.linspace(0, 13, 9), np.linspace(0, 7, 13), indexing="ij")
+    expected = ndimage.map_coordinates(image, places, order=order, mode="mirror")
+    # Of two voxels that are equally near, rounding errors choose.
+    near = 1e-6 if order == 0 else 0
+    clear = np.all([np.abs(p % 1 - 0.5) >= near for p in places], axis=0)
+    np.testing.assert_allclose(found[clear], expected[clear], atol=1e-9)
+    turned = resample(np.moveaxis(image, 2, 0), (13, 17, 9), order)
+    if order:
+        np.testing.assert_allclose(np.moveaxis(turned, 0, 2), found, atol=1e-9)
+
+
+def test_items_are_slices_or_one_volume(rng: np.random.Generator) -> None:
+    array = rng.normal(size=(2, 3, 8, 9, 5))
+    for crop, shape in (((8, 9), (5, 2, 3, 8, 9)), ((8, 9, 5), (1, 2, 3, 8, 9, 5))):
+        geometry = case_geometry((8, 9, 5), (1.0, 1.0, 1.0), None, crop)
+        items = to_items(array, geometry)
+        assert items.shape == shape and len(items) == geometry.items
+        np.testing.assert_array_equal(from_items(items, geometry), array)
+        np.testing.assert_array_equal(items[-1][..., 4], array[..., 4] if len(crop) == 3 else array[..., 4, 4])
+
+
+@pytest.mark.parametrize("mode", ["joint", "per_contrast"])
+def test_a_volume_is_normalised_as_a_whole(rng: np.random.Generator, mode: str) -> None:
+    image = rng.normal(5, 3, size=(2, 8, 9, 6)) * np.array([1, 40])[:, None, None, None]
+    found = normalise(image, mode)  # type: ignore[arg-type]
+    flat = normalise(image.reshape(2, 8, 54), mode)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, flat.reshape(image.shape), atol=1e-6)
+    assert np.abs(found.mean(axis=(1, 2))).max() > 0.1
+
+
+def test_geometries_of_volumes_come_back(tmp_path: Path) -> None:
+    geometries = {
+        "a": case_geometry((10, 20, 3), (0.3, 0.3, 4.0), (0.4, 0.4, 2.0), (64, 64, 8)),
+        "b": case_geometry((5, 6, 9), (1.0, 1.0, 1.0), None, (8, 8, 8)),
+    }
+    write_geometries(tmp_path / "g.json", geometries)
+    assert read_geometries(tmp_path / "g.json") == geometries
+    assert geometries["a"].resampled == (8, 15, 6) and geometries["a"].start == (-28, -24, -1)

@@ -9,7 +9,7 @@ from penumbra import parts
 from penumbra.data.case import IMAGE, read_class_map, write_nifti
 from penumbra.data.geometry import CaseGeometry, to_native, write_geometries
 from penumbra.errors import PenumbraError
-from penumbra.inference.infer import case_predictor, infer
+from penumbra.inference.infer import case_predictor, discard, infer
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.threshold import thresholds
 from penumbra.training.model import build_model, copy_state, save_weights
@@ -90,6 +90,7 @@ def run(tmp_path, data, candidate, dataset, weights, name="run"):
         device="cpu",
         predictions=tmp_path / name / "predictions",
         threshold=tmp_path / name / "threshold.csv",
+        threshold_curve=tmp_path / name / "threshold-curve.csv",
     )
     lines = [line.split(",") for line in (tmp_path / name / "threshold.csv").read_text().splitlines()]
     assert lines[0] == ["class", "threshold", "dice"]
@@ -225,8 +226,10 @@ def test_argmax_has_no_threshold_but_a_dice(tmp_path, world):
     for k, name in enumerate(dataset.classes):
         scores = []
         for number, case in enumerate(data.cases[:5]):
-            p = predict(case).probabilities.numpy()
-            winner = np.concatenate([1 - p.sum(axis=1, keepdims=True), p], axis=1).argmax(axis=1)
+            # What is discarded falls to the background, and can decide a voxel.
+            p = discard(predict(case).probabilities.numpy(), dataset.evaluation.discard_below)
+            background = 1 - p.sum(axis=1, keepdims=True, dtype=np.float64)
+            winner = np.concatenate([background, p], axis=1).argmax(axis=1)
             label = data.targets[4 * number : 4 * number + 4, 0, k] == 1
             scores.append(2 * ((winner == k + 1) & label).sum() / ((winner == k + 1).sum() + label.sum()))
         assert np.isnan(found[name][0]) and found[name][1] == pytest.approx(np.mean(scores), abs=1e-9)
@@ -255,3 +258,27 @@ def test_predictions_that_are_not_finite_name_the_case_and_leave_no_folder(tmp_p
     with pytest.raises(PenumbraError, match="not finite") as error:
         run(tmp_path, data, candidate, dataset, weights)
     assert error.value.case == "case-5" and not (tmp_path / "run" / "predictions").exists()
+
+
+@pytest.mark.parametrize("binarisation", ["threshold", "argmax"])
+def test_the_threshold_curve_is_the_mean_dice_over_training_and_validation_cases(tmp_path, world, binarisation):
+    data, candidate, _, weights = world(classes=2)
+    dataset = make_dataset(classes=2, binarisation=binarisation, threshold_step=0.1)
+    _, best = run(tmp_path, data, candidate, dataset, weights)
+    lines = [line.split(",") for line in (tmp_path / "run" / "threshold-curve.csv").read_text().splitlines()]
+    assert lines[0] == ["class", "threshold", "dice"] and len(lines) == 1 + 2 * 9
+    predict = predictor_of(data, candidate, dataset, weights)
+    for name, level, dice in lines[1:]:
+        k, scores = int(name.removeprefix("class")), []
+        for case in data.parts["train"] + data.parts["validation"]:
+            rows = slice(data.cases.index(case) * 4, data.cases.index(case) * 4 + 4)
+            truth = data.targets[rows, 0, k] >= 0.5
+            p = predict(case).probabilities.numpy()[:, k].astype(np.float64)
+            found = np.where(p > np.float32(0.01), p, 0) >= float(level)
+            if truth.sum() + found.sum():
+                scores.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
+        np.testing.assert_allclose(float(dice), np.mean(scores) if scores else np.nan, rtol=1e-12)
+    curve = {(name, float(level)): float(dice) for name, level, dice in lines[1:]}
+    if binarisation == "threshold":
+        for name, (level, dice) in best.items():
+            assert curve[name, level] == dice == max(v for (n, _), v in curve.items() if n == name)

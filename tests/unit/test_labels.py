@@ -1,10 +1,12 @@
 """Fusing a whole data set: files, order of rows, number types, unidentified raters, faults."""
 
+import nibabel
 import numpy as np
 import pytest
 
 from penumbra import files, parts
 from penumbra.config.models import Dataset
+from penumbra.data import labels
 from penumbra.data.case import Case, CaseRow, read_class_map, read_nifti, write_case, write_cases_table
 from penumbra.data.geometry import read_geometries
 from penumbra.data.labels import fuse_case, fuse_dataset
@@ -19,14 +21,14 @@ SPACING = (0.5, 0.5, 5.0)
 class Study:
     """A small data set on disk, ingested and prepared."""
 
-    def __init__(self, folder, rng, *, raters=3, classes=2, spacing=None, identified=True):
+    def __init__(self, folder, rng, *, raters=3, classes=2, spacing=None, identified=True, crop=(16, 16)):
         self.folder, self.rng = folder, rng
         self.dataset = Dataset.model_validate(
             {
                 "contrasts": ["t1"],
                 "classes": ["grey", "white", "other"][:classes],
                 "raters": {"count": raters, "identified": identified},
-                "geometry": {"crop": (16, 16), "spacing": spacing},
+                "geometry": {"crop": crop, "spacing": spacing},
             }
         )
         self.raters = {name: self.annotate(shape, raters, classes) for name, shape in SHAPES.items()}
@@ -162,3 +164,20 @@ def test_prepared_images_of_other_cases_are_refused(make):
     with pytest.raises(PenumbraError, match="differ in 1 case") as caught:
         study.fuse("average")
     assert caught.value.case == "b2"
+
+
+@pytest.mark.parametrize("fusion", ["average", "staple", "random_rater"])
+@pytest.mark.parametrize("spacing", [None, (0.3, 0.4), (0.3, 0.4, 2.0)])
+def test_volumes_have_one_row_a_case(make, fusion, spacing, monkeypatch):
+    study = make(spacing=spacing, crop=(16, 16, 8))
+    monkeypatch.setattr(labels, "_VALUES_AT_ONCE", 1000)
+    out = study.fuse(fusion)
+    prepared, fuse = np.load(out / "prepared.npy"), parts.build("fusion", fusion)
+    assert study.slices() == [(name, 0) for name in SHAPES]
+    geometries = read_geometries(study.folder / "prepared" / "geometry.json")
+    assert prepared.shape == (3, 3 if fusion == "random_rater" else 1, 2, 16, 16, 8)
+    for row, name in enumerate(SHAPES):
+        expected = prepare_labels(fuse(study.raters[name], 2), geometries[name], 1)
+        np.testing.assert_array_equal(prepared[row], expected[0])
+        stored = nibabel.load(next(out.glob(f"{name}*.nii.gz")))
+        assert stored.shape == (*SHAPES[name], 2)

@@ -120,3 +120,60 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, rng: np.random.Gen
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cases", "cases.tsv"]
+
+
+# ---------------------------------------------------------------- volumes
+
+
+@pytest.mark.parametrize("mode", ["joint", "per_contrast"])
+def test_a_crop_of_three_keeps_volumes_whole(tmp_path: Path, rng: np.random.Generator, mode: str) -> None:
+    images = {"007": rng.normal(9, 2, size=(2, 12, 10, 13)), "b": rng.normal(size=(2, 8, 8, 5))}
+    write_cases(tmp_path, images)
+    prepared, slices = run(tmp_path, crop=(8, 8, 10), normalisation=mode)
+    assert prepared.shape == (2, 2, 8, 8, 10)
+    assert slices.values.tolist() == [["007", 0, 0], ["b", 0, 0]]
+    window = images["007"][:, 2:10, 1:9, 2:12].astype(np.float32)  # round(1.5) = 2, halves to even
+    np.testing.assert_allclose(prepared[0], normalise(window, mode), atol=1e-6)  # type: ignore[arg-type]
+    padded = np.pad(images["b"].astype(np.float32), ((0, 0), (0, 0), (0, 0), (2, 3)))
+    np.testing.assert_allclose(prepared[1], normalise(padded, mode), atol=1e-6)  # type: ignore[arg-type]
+
+
+def test_volumes_are_resampled_along_z_where_a_third_spacing_is_given(tmp_path: Path, rng: np.random.Generator) -> None:
+    write_cases(tmp_path, {"a": rng.normal(size=(1, 12, 10, 8))}, spacing=0.5)
+    shapes = []
+    for number, spacing in enumerate([(0.25, 0.25), (0.25, 0.25, 0.5)]):
+        preprocess(
+            tmp_path / "cases",
+            tmp_path / "cases.tsv",
+            tmp_path / str(number),
+            Geometry.model_validate({"crop": (24, 20, 40), "spacing": spacing}),
+        )
+        geometry = read_geometries(tmp_path / str(number) / "geometry.json")["a"]
+        shapes.append(geometry.resampled)
+        prepared = np.load(tmp_path / str(number) / "images.npy")
+        assert prepared.shape == (1, 1, 24, 20, 40)
+        filled = np.ptp(prepared[0, 0], axis=(0, 1)) > 0
+        assert filled.sum() == geometry.resampled[2] and filled[20]
+        assert to_native(np.zeros((1, 24, 20, 40)), geometry).shape == (1, 12, 10, 8)
+    assert shapes == [(24, 20, 8), (24, 20, 32)]
+
+
+def test_a_volume_with_a_constant_contrast_is_zero_and_flagged(tmp_path: Path, rng: np.random.Generator) -> None:
+    images = {name: rng.normal(size=(2, 12, 12, 12)) for name in ("a", "b", "c")}
+    images["a"][1] = 4.0
+    images["b"][0, 2:10, 2:10, 2:10] = -1.0
+    images["c"][:, :, :, 5] = 3.0
+    write_cases(tmp_path, images)
+    prepared, slices = run(tmp_path, crop=(8, 8, 8))
+    assert slices["constant"].tolist() == [1, 1, 0]
+    assert not prepared[:2].any() and prepared[2].any()
+
+
+def test_labels_of_a_volume_are_one_item(rng: np.random.Generator) -> None:
+    maps = (rng.uniform(size=(3, 2, 20, 24, 6)) < 0.3).astype(np.uint8)
+    volume = case_geometry((20, 24, 6), (0.5, 0.5, 1.0), (0.3, 0.3), (32, 32, 8))
+    slices = case_geometry((20, 24, 6), (0.5, 0.5, 1.0), (0.3, 0.3), (32, 32))
+    prepared = prepare_labels(maps, volume, 1)
+    assert prepared.shape == (1, 3, 2, 32, 32, 8) and prepared.dtype == np.float32
+    np.testing.assert_array_equal(np.moveaxis(prepared[0, ..., 1:7], -1, 0), prepare_labels(maps, slices, 1))
+    assert not prepared[..., 0].any() and not prepared[..., 7].any()

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from penumbra.errors import PenumbraError
+from penumbra.reporting.numbers import show
 from penumbra.reporting.study_report import flatten, write_report
 
 _SPEC = importlib.util.spec_from_file_location("synthetic_study", Path(__file__).with_name("synthetic_study.py"))
@@ -64,6 +65,87 @@ def test_sections_tables_and_links(tmp_path):
     assert "| `loss` | conv | conv | conv | softseg | softseg | softseg |" in text
     assert "| `training.epochs` | 20 |" in text
     assert "Wilcoxon" in text and "ddof = 1" in text and "open on the right" in text
+
+
+def decided(study, preset: str, used: dict[str, object], deviating: str) -> dict:
+    """Decisions of a data set and its candidates; `deviating` is the one candidate that takes no dropout."""
+
+    def one(choice: str, expected: object, value: object) -> dict:
+        told = {"choice": choice, "preset": preset, "expected": expected, "used": value}
+        return told | {"deviates": expected != value}
+
+    return {
+        "dataset": [one("normalisation", "joint", used["normalisation"])],
+        "candidates": {
+            c: [one("dropout", 0.4, 0.0 if c == deviating else 0.4), one("counter", False, False)]
+            for c in study.candidates
+        },
+    }
+
+
+def test_presets_and_every_deviation_are_listed(tmp_path):
+    study = synthetic.context(7, 3)
+    told = {
+        "presets": {"published": "What the released code did.", "sound": "What one should do."},
+        "choices": {
+            c: {"title": f"About {c}", "note": f"Since {c}.", "source": "Thesis, 4"}
+            for c in ("normalisation", "dropout", "counter")
+        },
+        "decisions": {
+            "scgm": decided(study, "published", {"normalisation": "joint"}, "conv-random"),
+            "ms_brain.sound": decided(study, "sound", {"normalisation": "per_contrast"}, ""),
+        },
+    }
+    own = synthetic.told(study, "calibration") | told
+    own["study"]["datasets"][1] |= {"preset": "sound"}
+    for key in ("datasets", "candidates"):
+        own[key]["ms_brain.sound"] = own[key].pop("ms_brain")
+    write_report(told=own, tests=None, tables=[], figures=[], out=tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    section = text.split("## Presets and deviations")[1].split("\n## ")[0]
+    first, second = section.split("### ")[1:]
+    assert first.startswith("Spinal cord grey matter segmentation challenge: preset `published`")
+    assert "What the released code did." in first
+    assert "| `dropout` | About dropout | Conv-RandomSampling | 0.4 | **0.0** |" in first
+    others = ", ".join(i.label for c, i in study.candidates.items() if c != "conv-random")
+    assert f"| `dropout` | About dropout | {others} | 0.4 | 0.4 |" in first
+    assert "| `counter` | About counter | all candidates | false | false |" in first
+    assert "| `normalisation` | About normalisation | data set | joint | joint |" in first
+    assert (
+        "Deviating from the preset, in what is bold: Conv-RandomSampling. Following it in everything: the data" in first
+    )
+    assert "- `dropout`: Since dropout. (Thesis, 4)" in first and "- `normalisation`" not in first
+    assert second.startswith("MS brain \\[sound\\]: preset `sound`")
+    assert "| data set | joint | **per\\_contrast** |" in second
+    assert "in what is bold: the data set. Following it in everything: Conv-STAPLE" in second
+    assert "| `ms_brain.sound` | MS brain | `sound` |" in text
+
+
+def test_no_deviation_is_said(tmp_path):
+    study = synthetic.context(2, 2)
+    own = synthetic.told(study, "calibration")
+    own["decisions"] = {d: decided(study, "published", {"normalisation": "joint"}, "") for d in study.datasets}
+    write_report(told=own, tests=None, tables=[], figures=[], out=tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.count("No deviation: the data set and every candidate follow the preset.") == 2
+    assert "**" not in text.split("## Presets and deviations")[1].split("\n## ")[0].replace("**deviation**", "")
+
+
+def test_tests_are_told_in_the_convention_of_the_data_set(tmp_path):
+    """Of the calibration error in both conventions only the one that the data set shows is told in words."""
+    study = synthetic.context(7, 3)
+    metrics = synthetic.long_metrics(study, SEED)
+    tests = synthetic.tests_of(study, metrics, SEED)
+    tests.to_csv(tmp_path / "tests.csv", index=False)
+    own = synthetic.told(study, "calibration")
+    own["datasets"]["ms_brain"]["evaluation"] |= {"last_bin": "closed", "squared_error": "voxels"}
+    write_report(told=own, tests=tmp_path / "tests.csv", tables=[], figures=[], out=tmp_path / "report.md")
+    cells = pd.read_csv(tmp_path / "report.cells.csv")
+    told = cells[cells["dataset"] == "ms_brain"]["metric"].dropna().unique()
+    assert {"ece_closed", "mse"} <= set(told) and not {"ece", "mse_depthless"} & set(told)
+    assert not {"ece_closed", "mse"} & set(cells[cells["dataset"] == "scgm"]["metric"].dropna())
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "; Expected calibration error, last bin closed; " in text.split("### MS brain")[-1]
 
 
 def test_every_line_of_a_table_has_as_many_cells_as_its_head(tmp_path):
@@ -165,3 +247,9 @@ def test_captions_of_the_snakemake_report_render():
             snakemake=SimpleNamespace(params=SimpleNamespace(told=synthetic.told(study, "calibration")))
         )
         docutils.publish_parts(text, writer="html", settings_overrides={"halt_level": 2})
+
+
+def test_very_small_numbers_are_shown_as_powers_of_ten():
+    assert str(show(2.94e-22, decimals=23)) == "2.9e-22"
+    assert str(show(0.0000017, decimals=7)) == "1.7e-06"
+    assert str(show(0.000017, decimals=6)) == "0.000017"

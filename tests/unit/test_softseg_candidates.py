@@ -18,7 +18,9 @@ TABLE = {
     "Soft-ReLU-Dice": ("soft", "norm_relu", "dice"),
     "Soft-ReLU-Wing": ("soft", "norm_relu", "adaptive_wing"),
 }
-DATASETS = ("phantom_cord", "lidc", "scgm", "ms_brain")
+DATASETS = ("phantom_cord", "lidc", "scgm", "ms_brain", "scgm_gray", "ms_lesions", "brats")
+# What chapter 4 takes for its ground truth, section 4.3.2; elsewhere that is the majority.
+CONSENSUS = {"ms_lesions": "staple"}
 
 
 @pytest.fixture
@@ -53,13 +55,63 @@ def test_the_five_candidates_are_those_of_the_table(root, config, dataset):
     assert {r.label: features(r) for r in recipes} == TABLE
     assert names == [label.lower() for label in TABLE]
     for recipe in recipes:
-        assert recipe.labels.fusion == "majority" and recipe.labels.smoothing == 0
+        assert recipe.labels.fusion == CONSENSUS.get(dataset, "majority") and recipe.labels.smoothing == 0
         # Table 4.1 and section C of what the released code does.
         wanted = {
             "dice": {"smooth": 1.0},
             "adaptive_wing": {"theta": 0.5, "alpha": 2.1, "omega": 8.0, "epsilon": 1.0, "reduction": "sum"},
         }[recipe.loss.name]
         assert wanted.items() <= recipe.loss.options.items()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "contrasts", "spacing", "crop", "batch", "depth", "rate", "epochs", "epsilon"),
+    [
+        # Table 4.1, with what the released configuration has instead where that differs.
+        ("scgm_gray", 1, (0.25, 0.25), (128, 128), 8, 3, 0.001, 150, 0.005),
+        ("ms_lesions", 5, (1.0, 1.0), (160, 224), 24, 4, 0.00005, 200, 0.001),
+        ("brats", 4, None, (210, 210), 24, 4, 0.0001, 200, 0.001),
+        ("scgm_gray.text", 1, (0.25, 0.25), (128, 128), 8, 3, 0.001, 200, 0.001),
+        ("ms_lesions.text", 5, (1.0, 1.0), (160, 124), 24, 4, 0.0005, 200, 0.001),
+        ("brats.text", 4, None, (210, 210), 24, 4, 0.0001, 200, 0.001),
+    ],
+)
+def test_the_parameters_of_chapter_4(
+    root, config, dataset, contrasts, spacing, crop, batch, depth, rate, epochs, epsilon
+):
+    data = config.dataset(dataset)
+    assert (len(data.contrasts), len(data.classes)) == (contrasts, 1)
+    assert (data.geometry.spacing, data.geometry.crop) == (spacing, crop)
+    assert (data.geometry.image_order, data.geometry.label_order) == (2, 1)
+    assert (data.evaluation.binarisation, data.evaluation.threshold_step) == ("threshold", 0.05)
+    for name in family(root / "config", "softseg"):
+        recipe = config.candidate(name, dataset)
+        training = recipe.training
+        assert (training.batch_size, training.learning_rate, training.epochs) == (batch, rate, epochs)
+        stopping, augmentation = training.early_stopping, training.augmentation
+        assert (stopping.patience, stopping.minimum_improvement_percent) == (50, epsilon)
+        assert (augmentation.rotation_degrees, augmentation.translation, augmentation.scale) == (20, 0.03, 0.1)
+        assert (recipe.network.options["depth"], recipe.network.options["base_filters"]) == (depth, 64)
+        # Metrics are measured against what was trained on.
+        assert data.evaluation.hard_reference == recipe.labels.fusion
+
+
+def test_chapter_4_and_5_share_folders_and_little_else(config):
+    for ours, theirs in (("scgm_gray", "scgm"), ("ms_lesions", "ms_brain")):
+        four, five = config.dataset(ours), config.dataset(theirs)
+        assert four.source == five.source and four.geometry == five.geometry and four.split == five.split
+        assert four.recipe["network"] == five.recipe["network"]
+        chapter5 = [n for n, (file, _) in config.candidate_entries.items() if file.stem == "label_fusion"]
+        fusions = {n: config.candidate(n, theirs).labels.fusion for n in chapter5}
+        assert {n.split("-")[1]: f for n, f in fusions.items()} == {
+            "staple": "staple", "average": "average", "random": "random_rater"
+        }  # fmt: skip
+    assert config.dataset("ms_lesions").evaluation.remove_small == 3
+    # The challenge's masks hold 1 for grey and 2 for white matter; BraTS' tumour core is necrosis and enhancing tumour.
+    assert config.dataset("scgm_gray").adapter.options["labels"] == {"gray_matter": [1], "background": [2]}
+    assert config.dataset("brats").adapter.options["labels"] == {"tumor_core": [1, 4]}
+    subjects = config.dataset("brats").adapter.options["subjects"]
+    assert len(set(subjects)) == 20 and all(s.startswith("BraTS19_") and s.endswith("_1") for s in subjects)
 
 
 def test_every_variant_is_one_of_the_five_with_little_changed(root, config):

@@ -183,3 +183,10 @@ def test_split_modules_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_fractions_drawn_as_one_name_are_alike_in_all_data_sets():
+    cases = [(f"case-{i}", "") for i in range(20)]
+    usual, named = ("fractions", {}), ("fractions", {"drawn_as": "fine"})
+    assert split(named, cases, dataset="coarse") == split(usual, cases, dataset="fine")
+    assert split(usual, cases, dataset="coarse") != split(usual, cases, dataset="fine")

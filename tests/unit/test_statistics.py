@@ -238,6 +238,19 @@ def test_study_agrees_with_its_pieces():
     assert len(tests) == 3 * (5 * 2 + 1)
 
 
+def test_only_what_judges_and_has_no_bin_is_tested():
+    metrics = _metrics()
+    dice = metrics[metrics["metric"] == "dice"]
+    ece = metrics[metrics["metric"] == "ece"]
+    more = [dice.assign(metric=name) for name in ("ltpr", "mse_soft", "entropy", "lesion_count", "nonzero_share")]
+    more += [dice.assign(metric=name, bin=b) for name in ("ltpr_by_size", "lfdr_by_size") for b in range(3)]
+    more += [ece.assign(metric="threshold_dice_range", target="gm"), ece.assign(metric="nonzero_count", bin=7)]
+    tests = study.test_study(pd.concat([metrics, *more]), CANDIDATES, "reference", seed=1, resamples=50)
+    case = {"dice", "precision", "recall", "avd", "ltpr", "mse_soft", "composite"}
+    assert set(tests.loc[tests["view"] == "case", "metric"]) == case
+    assert set(tests.loc[tests["view"] == "split", "metric"]) == case | {"ece", "threshold_dice_range"}
+
+
 def test_level_sets_interval_and_significance():
     metrics = _metrics()
     strict, loose = (

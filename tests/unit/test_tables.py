@@ -236,6 +236,177 @@ def test_layout_of_the_thesis(study, metrics):
     assert [len(b.columns) for b in build("segmentation_performance", metrics, study).blocks] == [10, 5]
 
 
+# ---------------------------------------------------------------- chapter 4 and presets
+
+
+def lesion_study(study):
+    from dataclasses import replace
+
+    return replace(study, datasets={"ms_brain": study.datasets["ms_brain"]})
+
+
+@pytest.mark.parametrize("convention", ["depthless", "voxels"])
+def test_mse_is_that_of_the_data_sets_convention(convention, study, metrics):
+    from dataclasses import replace
+
+    dataset = replace(study.datasets["scgm"], evaluation={"squared_error": convention})
+    own = replace(study, datasets={"scgm": dataset})
+    published = pd.read_csv(synthetic.PUBLISHED, dtype=str)
+    table = build("segmentation_performance", metrics, own, published=published, metrics=["dice", "mse"])
+    name = "mse_depthless" if convention == "depthless" else "mse"
+    cell = cells(table, candidate="softseg-staple", target="gray_matter", metric=name).iloc[0]
+    rows = metrics.query("dataset == 'scgm' and candidate == 'softseg-staple' and target == 'gray_matter'")
+    expected = rows[rows["metric"] == name].groupby("split")["value"].mean()
+    assert cell["value"] == pytest.approx(expected.mean()) and cell["std"] == pytest.approx(expected.std(ddof=1))
+    assert cells(table, metric="mse" if name != "mse" else "mse_depthless").empty
+    assert ("by the voxels of one slice" in table.caption) == (convention == "depthless")
+
+
+def chapter_4(study):
+    """The study with the candidates of chapter 4 in place of its own."""
+    from dataclasses import replace
+
+    labels = ("Hard-Sig-Dice", "Hard-ReLU-Wing", "Soft-ReLU-Dice", "Soft-Sig-Wing", "Soft-ReLU-Wing")
+    infos = candidate_infos(dict(zip(synthetic.LABELS, labels, strict=False)))
+    return replace(study, candidates=infos, reference="softseg-average")
+
+
+def test_published_values_of_chapter_4_and_what_is_known_of_them(study, metrics):
+    published = pd.read_csv(synthetic.PUBLISHED, dtype=str)
+    names = ["dice", "precision", "recall", "avd", "rvd", "mse"]
+    table = build("segmentation_performance", metrics, chapter_4(study), published=published, metrics=names)
+    here = cells(table, row="published: Soft-Sig-Wing", dataset="scgm", target="gray_matter").set_index("metric")
+    assert here.loc["dice", "displayed"] == "52.9 ± 36.7" and here.loc["mse", "displayed"] == "0.611 ± 0.306"
+    assert "47.2 ± 36.6" in here.loc["dice", "status"] and "one slice" in here.loc["mse", "status"]
+    text = "\n".join(table.notes)
+    assert "47.2 ± 36.6." in text and "(table or section 4.3, 4.4)" in text
+    other = cells(table, row="published: Soft-ReLU-Wing", dataset="scgm", metric="dice").iloc[0]
+    assert (other["displayed"], other["status"]) == ("84.3 ± 4.7", "ok")
+    row = next(r for b in table.blocks for r in b.rows if r.kind == "published" and r.group == "Soft labels")
+    assert len({mark for cell in row.cells for mark in cell.marks} & {"§", "¶"}) > 0
+
+
+def test_a_data_set_under_a_preset_keeps_its_published_values_and_says_its_preset(study, metrics):
+    from dataclasses import replace
+
+    text = replace(study.datasets["scgm"], name="scgm.text", preset="text")
+    renamed = metrics.assign(dataset=metrics["dataset"].replace({"scgm": "scgm.text"}))
+    own = replace(chapter_4(study), datasets={"scgm.text": text})
+    published = pd.read_csv(synthetic.PUBLISHED, dtype=str)
+    table = build("segmentation_performance", renamed, own, published=published)
+    assert cells(table, row="published: Hard-Sig-Dice", metric="dice").iloc[0]["displayed"] == "82.3 ± 5.0"
+    assert "segmentation challenge [text]" in markdown(table).replace("\\", "")
+
+
+def test_lesion_rates_by_size(study, metrics):
+    own = lesion_study(study)
+    table = build("segmentation_performance", metrics, own, metrics=["lfdr", "ltpr"], sizes=True)
+    (block,) = table.blocks
+    assert [c.quantity.heading for c in block.columns] == [
+        *("LFDR", "LFDR, up to 20 voxels", "LFDR, 21 to 100 voxels", "LFDR, over 100 voxels"),
+        *("LTPR", "LTPR, up to 20 voxels", "LTPR, 21 to 100 voxels", "LTPR, over 100 voxels"),
+    ]
+    for cell in table.index.frame().to_dict("records"):
+        rows = metrics[metrics["dataset"] == "ms_brain"].query(cell["filter"])
+        per_split = rows.groupby("split")["value"].mean()
+        assert rows["bin"].nunique(dropna=False) == 1
+        assert cell["value"] == pytest.approx(per_split.mean()) and cell["n"] == 5
+        assert cell["std"] == pytest.approx(per_split.std(ddof=1))
+    by_size = cells(table, metric="ltpr_by_size", candidate="conv-staple")
+    expected = metrics.query("dataset == 'ms_brain' and candidate == 'conv-staple' and metric == 'ltpr_by_size'")
+    means = expected.groupby(["bin", "split"])["value"].mean().groupby("bin").mean()
+    np.testing.assert_allclose(by_size["value"], means)
+    best = cells(table, metric="lfdr_by_size").groupby("column")
+    assert all((g["best"] == (g["displayed"].str.split(" ").str[0].astype(float).pipe(lambda v: v == v.min()))).all()
+               for _, g in best)  # fmt: skip
+    assert list(table.tidy["bin"].dropna().unique()) == [0, 1, 2]
+    compile_latex(latex(table))
+
+
+def test_lesion_rates_of_a_data_set_without_lesions_are_refused(study, metrics):
+    from penumbra.errors import PenumbraError
+
+    with pytest.raises(PenumbraError, match="LTPR is to be shown of scgm, whose lesions are not counted"):
+        build("segmentation_performance", metrics, study, metrics=["dice", "ltpr"])
+
+
+def test_calibration_shows_the_data_sets_own_convention_first(study, metrics):
+    from dataclasses import replace
+
+    closed = replace(study.datasets["ms_brain"], evaluation={"last_bin": "closed"})
+    table = build("calibration", metrics, replace(study, datasets={**study.datasets, "ms_brain": closed}))
+    order = [(c.dataset.name, c.quantity.metric) for b in table.blocks for c in b.columns]
+    assert order == [
+        *(("scgm", m) for m in ("ece", "ece_dropped", "ece_closed")),
+        *(("ms_brain", m) for m in ("ece_closed", "ece", "ece_dropped")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def two_presets(study):
+    """One data set under two presets that differ in a choice of the data set and one of the candidates."""
+    from dataclasses import replace
+
+    sound = replace(
+        study.datasets["scgm"], name="scgm.sound", preset="sound",
+        evaluation={"last_bin": "closed", "squared_error": "voxels"},
+    )  # fmt: skip
+
+    def decided(preset, bin_, scope):
+        def one(choice, used, deviates=False):
+            return {"choice": choice, "preset": preset, "expected": used, "used": used, "deviates": deviates}
+
+        return {"dataset": [one("last-bin", bin_)],
+                "candidates": {c: [one("scope", scope), one("same", True)] for c in study.candidates}}  # fmt: skip
+
+    return replace(
+        study,
+        datasets={"scgm": study.datasets["scgm"], "ms_brain": study.datasets["ms_brain"], "scgm.sound": sound},
+        choices={"scope": {"title": "Scope of the maximum", "note": "n", "source": "s"}},
+        decisions={"scgm": decided("published", "open", "batch"), "scgm.sound": decided("sound", "closed", "image")},
+    )
+
+
+def test_presets_stand_side_by_side(two_presets, metrics):
+    renamed = metrics[metrics["dataset"] == "scgm"].assign(dataset="scgm.sound")
+    renamed["value"] = renamed["value"] * 0.9
+    both = pd.concat([metrics, renamed])
+    table = build("presets", both, two_presets, synthetic.tests_of(two_presets, both, SEED))
+    (block,) = table.blocks
+    assert [(r.group, r.label) for r in block.rows[:3]] == [
+        ("Conv-STAPLE (ref)", "published"), ("Conv-STAPLE (ref)", "sound"), ("Conv-Average", "published"),
+    ]  # fmt: skip
+    assert len(block.rows) == 12 and "| Candidate | Preset |" in markdown(table)
+    at = [(c.quantity.heading, c.target) for c in block.columns]
+    for row, (candidate, dataset) in zip(
+        block.rows, [(c, d) for c in synthetic.LABELS for d in ("scgm", "scgm.sound")], strict=True
+    ):
+        own = both[(both["dataset"] == dataset) & (both["candidate"] == candidate)]
+        closed = dataset.endswith("sound")
+        for heading, target, metric, scale, decimals in (
+            ("Dice", "white_matter", "dice", 100, 1),
+            ("ECE", "image", "ece_closed" if closed else "ece", 100, 1),
+        ):
+            values = own[(own["metric"] == metric) & (own["target"] == target)].groupby("split")["value"].mean()
+            shown = row.cells[at.index((heading, target))].shown
+            assert str(shown) == f"{values.mean() * scale:.{decimals}f} ± {values.std() * scale:.{decimals}f}"
+    mse = cells(table, candidate="conv-random", target="gray_matter")
+    assert {m for m in mse["metric"] if m.startswith("mse")} == {"mse", "mse_depthless"}
+    assert "Scope of the maximum (published batch, sound image)" in table.caption
+    assert (
+        "last-bin (published open, sound closed)" in table.caption and "same" not in table.caption.split("differ:")[1]
+    )
+    assert "MS brain" not in markdown(table)
+    compile_latex(latex(table))
+
+
+def test_presets_of_one_are_refused(study, metrics):
+    from penumbra.errors import PenumbraError
+
+    with pytest.raises(PenumbraError, match="none of its data sets has more than one"):
+        build("presets", metrics, study)
+
+
 def test_groups_come_from_the_labels():
     infos = candidate_infos({"a": "Conv-A", "b": "Conv-B-C", "c": "Lone-D", "d": "Plain"})
     assert [(i.group, i.short) for i in infos.values()] == [
@@ -317,12 +488,14 @@ def test_files_are_written_and_stable(study, metrics, tests, tmp_path):
             exhibit="table-5-3",
             metrics=[tmp_path / f"{d}.parquet" for d in study.datasets],
             tests=tmp_path / "tests.csv",
+            published=synthetic.PUBLISHED,
             prefix=tmp_path / run / "table-5-3",
         )
         assert [p.name for p in paths] == [f"table-5-3{s}" for s in SUFFIXES]
         content.append([p.read_bytes() for p in paths])
     assert content[0] == content[1]
     tidy = pd.read_csv(tmp_path / "a" / "table-5-3.csv")
+    assert tidy["published_mean"].notna().any()
     expected = metrics.query("candidate == 'conv-staple' and metric == 'dice' and target == 'lesion'")
     value = tidy.query("candidate == 'conv-staple' and metric == 'dice' and target == 'lesion'")["mean"].iloc[0]
     assert value == pytest.approx(expected.groupby("split")["value"].mean().mean(), rel=1e-12)

@@ -43,7 +43,7 @@ def data(tmp_path, rng):
 
 
 def outputs(folder):
-    return (folder / "weights.safetensors").read_bytes(), (folder / "history.csv").read_bytes()
+    return tuple((folder / name).read_bytes() for name in ("weights.safetensors", "history.csv", "progression.npz"))
 
 
 def history(folder):
@@ -306,7 +306,8 @@ def test_the_record_says_what_ran(tmp_path, data):
     assert record["threads"] == 1 and record["deterministic"] is True and record["resumptions"] == 0
     parameters = sum(p.numel() for p in build_model(candidate, make_dataset()).parameters())
     assert record["parameters"] == parameters
-    assert sorted(f.name for f in folder.iterdir()) == ["history.csv", "run.json", "weights.safetensors"]
+    files = ["history.csv", "progression.npz", "run.json", "weights.safetensors"]
+    assert sorted(f.name for f in folder.iterdir()) == files
     assert not (tmp_path / "resume").exists()
 
 

@@ -99,3 +99,15 @@ def test_options_are_checked():
     for wrong in ({"dropout": 1.0}, {"depth": 0}, {"width": 3}):
         with pytest.raises(ValueError, match="validation error"):
             model(**wrong)
+
+
+@pytest.mark.parametrize(("size", "batch", "refused"), [((8, 8), 1, True), ((8, 8), 2, False), ((8, 16), 1, False)])
+def test_one_value_a_channel_is_refused_in_training_alone(size, batch, refused):
+    network = build(1, 1, depth=3, base_filters=2)
+    images = torch.randn(batch, 1, *size)
+    if refused:
+        with pytest.raises(PenumbraError, match="one value a channel"):
+            network(images)
+    else:
+        network(images)
+    network.eval()(images)

@@ -23,7 +23,7 @@ def test_default_study_in_a_fresh_clone(snakemake):
         3,
         4,
     )
-    assert (counts["table"], counts["figure"], counts["test"], counts["study_report"]) == (3, 4, 1, 1)
+    assert (counts["table"], counts["figure"], counts["test"], counts["study_report"]) == (3, 5, 1, 1)
 
 
 def test_slurm_profile_from_the_root(snakemake):
@@ -53,7 +53,28 @@ def test_the_thesis_own_study_on_stand_in_data(snakemake, checkout):
     assert done.returncode == 0, done.stdout
     counts = job_counts(done.stdout)
     assert (counts["train"], counts["infer"], counts["evaluate"], counts["split"]) == (360, 360, 360, 60)
-    assert (counts["table"], counts["figure"]) == (4, 5)
+    assert (counts["table"], counts["figure"]) == (4, 6)
+
+
+def test_both_chapters_of_the_thesis_at_once_on_stand_in_data(snakemake, checkout):
+    """Chapter 5 beside chapter 4: 40 splits of SCGM, 10 of MS brain and 15 of BraTS, five candidates each."""
+    for name in ("scgm", "ms_brain", "brats"):
+        (checkout / "data" / name).mkdir(parents=True)
+    done = snakemake(*DRY, "--config", "studies=[label-fusion-thesis,softseg-thesis]")
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    trainings = 6 * (40 + 20) + 5 * (40 + 10 + 15)
+    assert (counts["train"], counts["infer"], counts["evaluate"]) == (trainings,) * 3
+    assert (counts["download"], counts["ingest"], counts["split"]) == (5, 5, 60 + 65)
+    assert counts["study_report"] == 2
+
+
+def test_two_presets_of_one_data_set_share_cases_and_nothing_trained(snakemake):
+    done = snakemake(*DRY, "--config", "studies=[presets-phantom]")
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    assert (counts["download"], counts["ingest"], counts["preprocess"]) == (1, 1, 2)
+    assert (counts["train"], counts["evaluate"], counts["split"]) == (16, 16, 8)
 
 
 def test_missing_data_names_file_and_cure(snakemake):

@@ -11,6 +11,8 @@ rule download:
         plan.log("download", "{dataset}"),
     benchmark:
         plan.benchmark("download", "{dataset}")
+    wildcard_constraints:
+        dataset="[A-Za-z][A-Za-z0-9_-]*",
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -36,6 +38,8 @@ rule ingest:
         plan.log("ingest", "{dataset}"),
     benchmark:
         plan.benchmark("ingest", "{dataset}")
+    wildcard_constraints:
+        dataset="[A-Za-z][A-Za-z0-9_-]*",
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -54,8 +58,7 @@ rule ingest:
 rule preprocess:
     """Resample, crop and normalise the images of a data set into one array."""
     input:
-        cases=plan.path(paths.INGESTED),
-        table=plan.path(paths.CASES),
+        unpack(lambda w: plan.ingested(w.dataset)),
     output:
         directory(plan.path(paths.PREPARED)),
     log:
@@ -77,7 +80,7 @@ rule preprocess:
 rule split:
     """Divide the cases of a data set into training, validation and test."""
     input:
-        table=plan.path(paths.CASES),
+        table=lambda w: plan.ingested(w.dataset)["table"],
     output:
         plan.path(paths.SPLIT),
     log:
@@ -90,6 +93,7 @@ rule split:
         mem_mb=1000,
         runtime=5,
     params:
+        dataset=lambda w: plan.plain(w.dataset),
         part=lambda w: plan.dataset_params(w.dataset, "split")["split"],
         seed=plan.settings.seed,
         code=lambda w: plan.dataset_code("split", w.dataset, "split"),

@@ -6,7 +6,9 @@ rule evaluate:
     input:
         unpack(lambda w: plan.references(w.dataset)),
         predictions=plan.path(paths.PREDICTIONS),
+        cases=lambda w: plan.ingested(w.dataset)["cases"],
         threshold=plan.path(paths.THRESHOLD),
+        threshold_curve=plan.path(paths.THRESHOLD_CURVE),
         split=plan.path(paths.SPLIT),
     output:
         plan.path(paths.RUN_METRICS),
@@ -67,3 +69,25 @@ rule test:
         code=plan.code("test"),
     script:
         "../scripts/test.py"
+
+
+rule claim:
+    """Hold the claims of a study's paper against the study's numbers: supported, contradicted or undecided."""
+    input:
+        metrics=lambda w: plan.study_metrics(w.study),
+    output:
+        plan.path(paths.CLAIMS),
+    log:
+        plan.log("claim", "{study}"),
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        told=lambda w: plan.study_params(w.study),
+        claims=lambda w: plan.claims(w.study),
+        seed=plan.settings.seed,
+        code=plan.code("claim"),
+    script:
+        "../scripts/claim.py"

@@ -5,13 +5,14 @@ rule infer:
     """Predict the test cases of a run in native space, and find the binarisation threshold on the others."""
     input:
         weights=plan.weights,
-        cases=plan.path(paths.INGESTED),
+        cases=lambda w: plan.ingested(w.dataset)["cases"],
         prepared=plan.path(paths.PREPARED),
         hard_labels=lambda w: plan.references(w.dataset)["hard_labels"],
         split=plan.path(paths.SPLIT),
     output:
         predictions=directory(plan.path(paths.PREDICTIONS)),
         threshold=plan.path(paths.THRESHOLD),
+        threshold_curve=plan.path(paths.THRESHOLD_CURVE),
     log:
         plan.log("infer", "{dataset}", "{candidate}", "split-{split}"),
     benchmark:
@@ -26,6 +27,7 @@ rule infer:
     params:
         candidate=lambda w: plan.candidate_params(w),
         dataset=lambda w: plan.dataset_params(w.dataset, "evaluation"),
+        name=lambda w: plan.plain(w.dataset),
         seed=plan.settings.seed,
         deterministic=plan.settings.deterministic,
         code=lambda w: plan.recipe_code("infer", w, "network", "activation", "predictor"),

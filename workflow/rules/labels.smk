@@ -4,8 +4,7 @@
 rule fuse:
     """Fuse the raters of every case, in native space and prepared for training."""
     input:
-        cases=plan.path(paths.INGESTED),
-        table=plan.path(paths.CASES),
+        unpack(lambda w: plan.ingested(w.dataset)),
         prepared=plan.path(paths.PREPARED),
     output:
         directory(plan.path(paths.LABELS)),
@@ -23,3 +22,25 @@ rule fuse:
         code=lambda w: plan.fusion_code(w.fusion),
     script:
         "../scripts/fuse.py"
+
+
+rule resample_labels:
+    """Prepare fused labels for training once more, by another interpolation than the data set's."""
+    input:
+        labels=plan.path(paths.LABELS),
+        prepared=plan.path(paths.PREPARED),
+    output:
+        directory(plan.path(paths.RESAMPLED_LABELS)),
+    log:
+        plan.log("resample_labels", "{dataset}", "{fusion}-{interpolation}"),
+    benchmark:
+        plan.benchmark("resample_labels", "{dataset}", "{fusion}-{interpolation}")
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        code=plan.code("resample_labels"),
+    script:
+        "../scripts/resample_labels.py"

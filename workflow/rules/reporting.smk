@@ -58,6 +58,7 @@ rule figure:
 rule study_report:
     """Write the report of one study: what ran, its tables and figures, and what the tests say."""
     input:
+        unpack(lambda w: plan.claims_file(w.study)),
         tests=plan.path(paths.TESTS),
         tables=lambda w: plan.tables(w.study),
         figures=lambda w: plan.figures(w.study),

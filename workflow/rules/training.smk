@@ -10,6 +10,7 @@ rule train:
     output:
         weights=plan.path(paths.WEIGHTS),
         history=plan.path(paths.HISTORY),
+        progression=plan.path(paths.PROGRESSION),
         record=plan.path(paths.RUN_RECORD),
     log:
         plan.log("train", "{dataset}", "{candidate}", "split-{split}-member-{member}"),
@@ -25,6 +26,8 @@ rule train:
     params:
         candidate=lambda w: plan.candidate_params(w, "members", "predictor"),
         dataset=lambda w: plan.dataset_params(w.dataset),
+        name=lambda w: plan.plain(w.dataset),
+        choices=lambda w: plan.deviations(w),
         seed=plan.settings.seed,
         deterministic=plan.settings.deterministic,
         code=lambda w: plan.recipe_code("train", w, "network", "activation", "loss"),

@@ -13,7 +13,7 @@ with job(snakemake):
         weights=[Path(file) for file in snakemake.input.weights],
         candidate=Candidate.model_validate(snakemake.params.candidate),
         dataset=Dataset.model_validate(snakemake.params.dataset),
-        dataset_name=snakemake.wildcards.dataset,
+        dataset_name=snakemake.params.name,
         candidate_name=snakemake.wildcards.candidate,
         split_index=int(snakemake.wildcards.split),
         seed=snakemake.params.seed,
@@ -21,4 +21,5 @@ with job(snakemake):
         deterministic=snakemake.params.deterministic,
         predictions=Path(snakemake.output.predictions),
         threshold=Path(snakemake.output.threshold),
+        threshold_curve=Path(snakemake.output.threshold_curve),
     )

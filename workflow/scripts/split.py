@@ -7,7 +7,7 @@ with job(snakemake):
         snakemake.input.table,
         Part.model_validate(snakemake.params.part),
         snakemake.output[0],
-        dataset=snakemake.wildcards.dataset,
+        dataset=snakemake.params.dataset,
         seed=snakemake.params.seed,
         index=int(snakemake.wildcards.split),
     )

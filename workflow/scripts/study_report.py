@@ -5,6 +5,7 @@ with job(snakemake):
     write_report(
         told=snakemake.params.told,
         tests=snakemake.input.tests,
+        claims=snakemake.input.get("claims"),
         tables=list(snakemake.input.tables),
         figures=list(snakemake.input.figures),
         out=snakemake.output.report,

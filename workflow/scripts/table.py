@@ -7,5 +7,6 @@ with job(snakemake):
         exhibit=snakemake.wildcards.table,
         metrics=snakemake.input.metrics,
         tests=snakemake.input.tests,
+        published=snakemake.input.get("published"),
         prefix=snakemake.output.md.removesuffix(".md"),
     )

@@ -11,7 +11,7 @@ with job(snakemake):
         split=Path(snakemake.input.split),
         candidate=Candidate.model_validate(snakemake.params.candidate),
         dataset=Dataset.model_validate(snakemake.params.dataset),
-        dataset_name=snakemake.wildcards.dataset,
+        dataset_name=snakemake.params.name,
         candidate_name=snakemake.wildcards.candidate,
         split_index=int(snakemake.wildcards.split),
         member=int(snakemake.wildcards.member),
@@ -21,4 +21,5 @@ with job(snakemake):
         out_folder=Path(snakemake.output.weights).parent,
         resume_root=Path(snakemake.output.weights).parent / "resume",
         digest=snakemake.params.code,
+        choices=snakemake.params.choices,
     )

@@ -1,9 +1,9 @@
 """What the normalised ReLU and the normalised softplus share: dividing by a maximum, then by a sum over channels.
 
-``scope: batch`` takes the maximum over the whole mini-batch, ``scope: image`` over each slice alone. One class has 1
-channel, several classes K + 1 with background first. With several, the values are divided by their maximum over all
-channels (and the scope), then, voxel by voxel, by their sum over background and classes; background is left out of
-what is returned. The maximum cancels in the second division, so the scope matters with one class only.
+``scope: batch`` takes the maximum over the whole mini-batch, ``scope: image`` over each slice (or volume) alone. One
+class has 1 channel, several classes K + 1 with background first. With several, the values are divided by their maximum
+over all channels (and the scope), then, voxel by voxel, by their sum over background and classes; background is left
+out of what is returned. The maximum cancels in the second division, so the scope matters with one class only.
 
 A normaliser below the smallest normal float, or below ``smallest`` where that is more, counts as 0, and what it would
 divide becomes 0. A rectifier that falls towards 0 without reaching it needs a ``smallest`` whose reciprocal, summed
@@ -31,7 +31,7 @@ def divide(values: torch.Tensor, by: torch.Tensor, smallest: float = 0.0) -> tor
 
 
 class Normalised(nn.Module):
-    """Logits (B, channels, H, W) to probabilities (B, K, H, W) in [0, 1].
+    """Logits (B, channels, ...) to probabilities (B, K, ...) in [0, 1], of slices or volumes.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Normalised(nn.Module):
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """Rectify and normalise (and drop background)."""
         values = self.rectify(at_least_float32(logits))
-        highest = values.max() if self.scope == "batch" else values.amax(dim=(1, 2, 3), keepdim=True)
+        highest = values.max() if self.scope == "batch" else values.amax(dim=[*range(1, values.ndim)], keepdim=True)
         values = divide(values, highest, self.smallest)
         if self.channels == 1:
             return values

@@ -14,7 +14,7 @@ from penumbra.activations._precision import at_least_float32
 
 
 class Sigmoid(nn.Module):
-    """Logits (B, K, H, W) to probabilities (B, K, H, W) in [0, 1]; ``channels`` is K."""
+    """Logits (B, K, ...) to probabilities (B, K, ...) in [0, 1]; ``channels`` is K."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Sigmoid(nn.Module):
         return torch.sigmoid(at_least_float32(logits))
 
     def log_outcomes(self, logits: torch.Tensor) -> torch.Tensor:
-        """``log(1 - p_k)`` and ``log p_k`` of every class by itself, (B, K, 2, H, W); finite for finite logits."""
+        """``log(1 - p_k)`` and ``log p_k`` of every class by itself, (B, K, 2, ...); finite for finite logits."""
         logits = at_least_float32(logits)
         return torch.stack([logsigmoid(-logits), logsigmoid(logits)], dim=2)
 

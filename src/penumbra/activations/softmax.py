@@ -13,7 +13,7 @@ from penumbra.activations._precision import at_least_float32
 
 
 class Softmax(nn.Module):
-    """Logits (B, channels, H, W) to probabilities (B, K, H, W) in [0, 1] with sum over K at most 1."""
+    """Logits (B, channels, ...) to probabilities (B, K, ...) in [0, 1] with sum over K at most 1."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Softmax(nn.Module):
         return torch.sigmoid(logits) if self.channels == 1 else torch.softmax(logits, dim=1)[:, 1:]
 
     def log_outcomes(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logarithms of background and classes, one group (B, 1, K + 1, H, W); finite for finite logits."""
+        """Logarithms of background and classes, one group (B, 1, K + 1, ...); finite for finite logits."""
         logits = at_least_float32(logits)
         if self.channels == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)

@@ -28,10 +28,11 @@ def _field(model: type[pydantic.BaseModel], location: tuple[Any, ...]) -> dict[s
         if isinstance(step, int):
             places = node.get("prefixItems", [])
             node = places[step] if step < len(places) else node.get("items", {})
+        elif step in (tags := node.get("discriminator", {}).get("mapping", {})):
+            node = {"$ref": tags[step]}
         else:
-            node = node.get("properties", {}).get(step) or (
-                node["additionalProperties"] if isinstance(node.get("additionalProperties"), dict) else {}
-            )
+            others = [node.get("additionalProperties"), *node.get("patternProperties", {}).values()]
+            node = node.get("properties", {}).get(step) or next((o for o in others if isinstance(o, dict)), {})
         node = resolve(node)
     return node
 

@@ -15,8 +15,19 @@ import pydantic
 import yaml
 
 from penumbra import parts
+from penumbra.config.choices import PART_KEYS, Decision, chosen_layer, decisions, spelled_out
 from penumbra.config.explain import explain
-from penumbra.config.models import NAME, Candidate, DatasetFile, Settings, Study
+from penumbra.config.models import (
+    NAME,
+    PRESET_KEYS,
+    SHARED,
+    USUAL_PRESET,
+    Candidate,
+    Choices,
+    DatasetFile,
+    Settings,
+    Study,
+)
 from penumbra.errors import PenumbraError
 
 LARGEST_FILE = 1_000_000
@@ -151,6 +162,10 @@ class Configuration:
         return {p.stem: p for p in sorted((self.folder / "datasets").glob("*.yaml"))}
 
     @cached_property
+    def claims_files(self) -> dict[str, Path]:
+        return {p.stem: p for p in sorted((self.folder / "claims").glob("*.yaml"))}
+
+    @cached_property
     def candidate_entries(self) -> dict[str, tuple[Path, dict[str, Any]]]:
         """Candidate name -> (its file, its recipe with the family's common part below it)."""
         entries: dict[str, tuple[Path, dict[str, Any]]] = {}
@@ -168,7 +183,7 @@ class Configuration:
                     _refuse([f"candidates.{name}: this name stands in {entries[name][0]} too"], path)
                 if not isinstance(entry, dict):
                     _refuse([f"candidates.{name}: a candidate is a mapping, got {entry!r}"], path)
-                entries[name] = (path, merge(_spelled_out(family.get("common") or {}), _spelled_out(entry)))
+                entries[name] = (path, merge(spelled_out(family.get("common") or {}), spelled_out(entry)))
         return entries
 
     def study(self, name: str) -> Study:
@@ -179,20 +194,71 @@ class Configuration:
             ("study", name), lambda: validate(Study, read_yaml(self.study_files[name]), self.study_files[name])
         )
 
-    def dataset(self, name: str) -> DatasetFile:
-        """A data set by name, with the user's path and overrides laid over its file."""
+    @property
+    def choices(self) -> Choices:
+        """``config/choices.yaml``."""
+        path = self.folder / "choices.yaml"
+        return self._once(("choices",), lambda: validate(Choices, read_yaml(path), path))
+
+    def name_and_preset(self, dataset: str) -> tuple[str, str]:
+        """What an id is made of: ``scgm.text`` is ``scgm`` under ``text``, ``scgm`` is it under the usual preset."""
+        name, _, preset = dataset.partition(".")
         if name not in self.dataset_files:
             _refuse([_unknown("data set", name, self.dataset_files)], self.folder / "config.yaml")
+        if preset == USUAL_PRESET:
+            _refuse([f"the usual preset goes unsaid: right: {name!r}, got {dataset!r}"], self.folder / "choices.yaml")
+        if preset and preset not in self.choices.presets:
+            _refuse([_unknown("preset", preset, self.choices.presets)], self.folder / "choices.yaml")
+        return name, preset or USUAL_PRESET
+
+    def dataset(self, dataset: str) -> DatasetFile:
+        """A data set by id: the preset's choices, its file with what that says for the preset, the user's overrides."""
+        name, preset = self.name_and_preset(dataset)
 
         def read() -> DatasetFile:
             path = self.dataset_files[name]
-            content = merge(read_yaml(path), self.settings.datasets.get(name, {}))
+            user = self.settings.datasets.get(name, {})
             if name in self.settings.data:
-                content = merge(content, {"source": {"path": self.settings.data[name]}})
-            over = name in self.settings.datasets or name in self.settings.data
-            return validate(DatasetFile, content, self._layers(path, self._user if over else ""))
+                user = merge(user, {"source": {"path": self.settings.data[name]}})
+            file = self._layers(path, self._user if user else "")
+            content = merge(read_yaml(path), user)
+            presets = content.get("presets") or {}
+            self._check_presets(presets, file)
+            found = {}
+            for each in dict.fromkeys((preset, *presets)):
+                # what the user says of all presets wins over what the file says of one
+                layer = merge(merge(presets.get(each, {}), user), (user.get("presets") or {}).get(each, {}))
+                whole = merge(content, layer)
+                whole = merge(chosen_layer(self.choices, "dataset", each, whole), spelled_out(whole))
+                found[each] = validate(DatasetFile, whole, file)
+            return found[preset]
 
-        return self._once(("dataset", name), read)
+        return self._once(("dataset", dataset), read)
+
+    def _check_presets(self, presets: Any, file: Path | str) -> None:
+        """Refuse presets that there are not, and layers that change what all presets share."""
+        if not isinstance(presets, dict) or any(not isinstance(v, dict) for v in presets.values()):
+            _refuse(["presets: right: for each preset a mapping of what it changes"], file)
+        for preset, layer in presets.items():
+            if preset not in self.choices.presets:
+                _refuse(["presets: " + _unknown("preset", preset, self.choices.presets)], file)
+            beyond = sorted(set(layer) - set(PRESET_KEYS))
+            if beyond:
+                right = f"right: {', '.join(PRESET_KEYS)}"
+                _refuse([f"presets.{preset}: it may not change {', '.join(beyond)}, since {SHARED}; {right}"], file)
+
+    def decisions(self, dataset: str, candidate: str | None = None) -> list[Decision]:
+        """The choices that bear on a data set, or on a candidate there: what was taken, and what the preset takes."""
+        _, preset = self.name_and_preset(dataset)
+
+        def made() -> list[Decision]:
+            if candidate is None:
+                content = self.dataset(dataset).model_dump(mode="json")
+                return decisions(self.choices, "dataset", preset, content)
+            recipe = self.candidate(candidate, dataset).model_dump(mode="json")
+            return decisions(self.choices, "candidate", preset, recipe)
+
+        return self._once(("decisions", dataset, candidate or ""), made)
 
     def candidate(self, name: str, dataset: str) -> Candidate:
         """A candidate's recipe on one data set: its file, then the data set's recipe, then the user's overrides."""
@@ -201,12 +267,14 @@ class Configuration:
 
         def read() -> Candidate:
             path, content = self.candidate_entries[name]
-            recipe = _fitting(self.dataset(dataset).recipe, content, self.dataset_files[dataset])
-            user = _spelled_out(self.settings.candidates.get(name, {}))
+            plain, preset = self.name_and_preset(dataset)
+            recipe = _fitting(self.dataset(dataset).recipe, content, self.dataset_files[plain])
+            user = spelled_out(self.settings.candidates.get(name, {}))
             layers = self._layers(
-                path, f"the recipe of {self.dataset_files[dataset]}" if recipe else "", self._user if user else ""
+                path, f"the recipe of {self.dataset_files[plain]}" if recipe else "", self._user if user else ""
             )
             content = {"label": name} | merge(merge(content, recipe), user)
+            content = merge(chosen_layer(self.choices, "candidate", preset, content), content)
             return validate(Candidate, content, layers, where=("candidates", name))
 
         return self._once(("candidate", name, dataset), read)
@@ -228,14 +296,18 @@ class Configuration:
             ("data set", [entry.name for entry in study.datasets], self.dataset_files),
             ("candidate", study.candidates, self.candidate_entries),
             ("file of config/published", filter(None, [study.published]), published),
+            ("file of config/claims", filter(None, [study.claims]), self.claims_files),
         ):
             unknown = [_unknown(kind, each, known) for each in named if each not in known]
             if unknown:
                 _refuse(unknown, self.study_files[name])
         for entry in study.datasets:
-            dataset = self.dataset(entry.name)
+            if entry.preset not in self.choices.presets:
+                problem = _unknown("preset", entry.preset, self.choices.presets)
+                _refuse([f"datasets.{entry.name}: {problem}"], self.study_files[name])
+            dataset = self.dataset(entry.id)
             for candidate in study.candidates:
-                recipe = self.candidate(candidate, entry.name)
+                recipe = self.candidate(candidate, entry.id)
                 self.check_fusion(recipe.labels.fusion, self.candidate_entries[candidate][0])
             for key in ("hard_reference", "soft_reference"):
                 fusion = getattr(dataset.evaluation, key)
@@ -251,23 +323,15 @@ class Configuration:
             _refuse([_unknown("fusion", name, parts.names("fusion"))], file)
 
 
-PART_KEYS = ("network", "activation", "loss", "predictor")
-
-
-def _spelled_out(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe in which every part is a mapping: ``loss: dice`` becomes ``loss: {name: dice}``."""
-    return {k: {"name": v} if k in PART_KEYS and isinstance(v, str) else v for k, v in recipe.items()}
-
-
 def _fitting(recipe: dict[str, Any], candidate: dict[str, Any], file: Path) -> dict[str, Any]:
     """The share of a data set's recipe that concerns the parts that a candidate uses.
 
-    ``training`` applies to all; under ``network``, ``activation``, ``loss`` and ``predictor`` options stand by part
-    name.
+    ``training`` and ``labels`` apply to all; under ``network``, ``activation``, ``loss`` and ``predictor`` options
+    stand by part name, and a ``name`` among them puts another part in its place.
     """
     fitting: dict[str, Any] = {}
     for key, value in recipe.items():
-        if key == "training":
+        if key in ("training", "labels"):
             fitting[key] = value
         elif key in PART_KEYS and isinstance(value, dict):
             part = candidate.get(key)
@@ -280,7 +344,8 @@ def _fitting(recipe: dict[str, Any], candidate: dict[str, Any], file: Path) -> d
             if used in value:
                 fitting[key] = {"name": used, **(value[used] or {})}
         else:
-            _refuse([f"recipe.{key}: right: training, or network, activation, loss, predictor by part name"], file)
+            right = "training, labels, or network, activation, loss, predictor by part name"
+            _refuse([f"recipe.{key}: right: {right}"], file)
     return fitting
 
 

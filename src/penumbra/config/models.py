@@ -7,14 +7,17 @@ Every model forbids unknown keys. The JSON schemas in ``workflow/schemas`` are g
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_serializer,
@@ -26,9 +29,17 @@ from penumbra.config.explain import explain
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+DatasetId = Annotated[str, Field(pattern=NAME.removesuffix("$") + r"(\.[a-z][a-z0-9_-]*)?$", max_length=60)]
+"""A data set by name, followed by a dot and its preset where that is not the usual one."""
+PresetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=30)]
+USUAL_PRESET = "published"
 Shown = Annotated[str, Field(pattern=r"^[^$]*$")]
 """A text that figures show; between dollar signs they would take it for mathematics."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Side = Annotated[int, Field(ge=8)]
+Millimetres = Annotated[float, Field(gt=0)]
+ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}
+"""The order of the splines behind each way to interpolate labels."""
 
 
 class Model(BaseModel):
@@ -75,7 +86,6 @@ def checked_options(kind: parts.Kind, name: str, options: dict[str, Any]) -> dic
 
 def part_of(kind: parts.Kind) -> Any:
     """The annotated type of a :class:`Part` of one kind, whose name and options are checked against the code."""
-    from pydantic import AfterValidator
 
     def check(part: Part) -> Part:
         return Part(name=part.name, options=checked_options(kind, part.name, part.options))
@@ -121,24 +131,70 @@ class Raters(Model):
     identified: bool = True
 
 
-class Geometry(Model):
-    """How cases are brought onto one grid: in-plane spacing in mm (null: the native one), then centred crop or pad."""
+def _two_or_three(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(value) not in (2, 3):
+        raise ValueError(f"give two numbers for slices, or three for volumes, got {len(value)}")
+    return value
 
-    spacing: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
-    crop: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+
+class Geometry(Model):
+    """How cases are brought onto one grid: spacing in mm (null: the native one), then centred crop or pad.
+
+    Two numbers each: cases are cut into slices along z, resampled in plane only. Three: they stay whole volumes, and a
+    spacing of three resamples z too.
+    """
+
+    spacing: Annotated[tuple[Millimetres, ...], AfterValidator(_two_or_three)] | None = None
+    crop: Annotated[tuple[Side, ...], AfterValidator(_two_or_three)]
     image_order: Annotated[int, Field(ge=0, le=5)] = 2
     label_order: Annotated[int, Field(ge=0, le=5)] = 1
     normalisation: Literal["joint", "per_contrast"] = "joint"
 
+    @model_validator(mode="after")
+    def _agree(self) -> Geometry:
+        if self.spacing is not None and len(self.spacing) > len(self.crop):
+            raise ValueError("a spacing of three numbers needs a crop of three: slices are not resampled along z")
+        return self
+
+    @property
+    def volumetric(self) -> bool:
+        """Whether cases stay whole volumes."""
+        return len(self.crop) == 3
+
+
+class Lesions(Model):
+    """How lesions are counted, see :mod:`penumbra.metrics.lesions`; ``size_edges`` in voxels part them into bins."""
+
+    convention: Literal["released", "text"] = "released"
+    overlap: Annotated[int, Field(ge=1)] = 3
+    size_edges: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (20, 100)
+    connectivity: Literal[6, 18, 26] = 18
+    wrap_labels: bool = False
+
+    @field_validator("size_edges")
+    @classmethod
+    def _rise(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(high <= low for low, high in pairwise(value)):
+            raise ValueError(f"sizes must rise, got {list(value)}")
+        return value
+
 
 class Evaluation(Model):
-    """Which fusions the predictions are held against, and how they become binary."""
+    """Which fusions the predictions are held against, how they become binary, and what is measured.
+
+    Components of fewer than ``remove_small`` voxels are taken out of binary prediction and hard reference before any
+    metric of both. ``last_bin`` and ``squared_error`` say which of two conventions tables show; both are measured.
+    """
 
     hard_reference: Name = "staple"
     soft_reference: Name = "average"
     binarisation: Literal["threshold", "argmax"] = "threshold"
     threshold_step: Annotated[float, Field(gt=0, lt=1)] = 0.05
     discard_below: Fraction = 0.01
+    remove_small: Annotated[int, Field(ge=0)] = 0
+    lesions: Lesions | None = None
+    last_bin: Literal["open", "closed"] = "open"
+    squared_error: Literal["depthless", "voxels"] = "depthless"
 
 
 # ---------------------------------------------------------------- candidates
@@ -147,11 +203,13 @@ class Evaluation(Model):
 class Labels(Model):
     """The training label: a fusion, kept soft or binarised after preprocessing and again after augmentation.
 
+    ``interpolation`` resamples it otherwise than the data set's ``geometry.label_order`` does.
     ``smoothing`` s then mixes it with the uniform label: (1 - s) t + s / (K + 1), in training only.
     """
 
     fusion: Name
     encoding: Literal["hard", "soft"]
+    interpolation: Literal["nearest", "linear", "cubic"] | None = None
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -172,7 +230,10 @@ class EarlyStopping(Model):
 
 
 class Training(Model):
-    """The optimisation: Adam with cosine annealing over ``epochs``; the best weights by validation loss are kept."""
+    """The optimisation: Adam with cosine annealing over ``epochs``; the best weights by validation loss are kept.
+
+    At the epochs of ``progression``, the prediction of one validation slice is kept, and at the last one besides.
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 200
     batch_size: Annotated[int, Field(ge=1)] = 8
@@ -181,6 +242,7 @@ class Training(Model):
     early_stopping: EarlyStopping = EarlyStopping()
     augmentation: Augmentation | None = Augmentation()
     precision: Literal["float32", "bfloat16"] = "float32"
+    progression: tuple[Annotated[int, Field(ge=1)], ...] = ()
     torch_threads: Annotated[int, Field(ge=1)] = 1
 
 
@@ -235,25 +297,122 @@ class DatasetFile(Dataset):
     """A file of ``config/datasets``: also where a data set comes from, how it is read and split.
 
     ``recipe`` is laid over every candidate that runs on this data set (depth, learning rate, batch size, ...).
+    ``presets`` holds what else a preset of ``config/choices.yaml`` changes for this data set, by the preset's name.
+    ``published`` is what ``config/published`` calls the data set, where that is not its name.
     """
 
     licence: str
     access: Literal["embedded", "open", "on request"]
     citation: str = ""
+    published: Name | None = None
     source: Source
     adapter: part_of("adapter")  # type: ignore[valid-type]
     split: part_of("split")  # type: ignore[valid-type]
     recipe: dict[str, Any] = {}
+    presets: dict[PresetName, dict[str, Any]] = {}
+
+
+# ---------------------------------------------------------------- choices
+
+
+SHARED = "raw files and cases are the same under all presets"
+PRESET_KEYS = ("geometry", "evaluation", "split", "recipe")
+"""What of a data set a preset may change: what comes after its cases, which all presets share."""
+
+
+def _checked_choice(choice: Choice) -> None:
+    """Refuse a key that there is not, and values that it does not take."""
+    for key in choice.keys:
+        kind, *rest = key.split(".")
+        if choice.of == "dataset" and kind not in PRESET_KEYS[:-1]:
+            raise ValueError(f"key {key!r} lies before the cases of a data set, and {SHARED}")
+        if kind in ("network", "activation", "loss", "predictor", "split"):
+            if len(rest) != 2:
+                raise ValueError(f"key {key!r}: right: {kind}.<part>.<option>")
+            for value in choice.values.values():
+                checked_options(kind, rest[0], {rest[1]: value})  # type: ignore[arg-type]
+            continue
+        model: Any = Dataset if choice.of == "dataset" else Candidate
+        for step in (kind, *rest):
+            fields = getattr(model, "model_fields", {})
+            if step not in fields:
+                raise ValueError(
+                    f"key {key!r}: there is no {step!r}; there are: {', '.join(fields) or 'no keys below'}"
+                )
+            field = fields[step]
+            inner = [a for a in (field.annotation, *get_args(field.annotation)) if hasattr(a, "model_fields")]
+            model = inner[0] if inner else None
+        if model is not None:
+            raise ValueError(f"key {key!r} holds several keys; name one of them: {', '.join(model.model_fields)}")
+        for value in choice.values.values():
+            try:
+                TypeAdapter(field.annotation).validate_python(value)
+            except ValidationError as error:
+                raise ValueError(f"key {key!r} does not take {value!r}: {error.errors()[0]['msg']}") from None
+
+
+class Choice(Model):
+    """A point at which a paper's text and its released code part, or both leave something to be wished.
+
+    ``key`` is the place in a data set (``geometry.normalisation``, ``split.<part>.<option>``) or in a candidate
+    (``training.early_stopping.reset_counter``, ``loss.<part>.<option>``), or a list of places of which each bears
+    where its part is used; ``values`` has one for each preset. ``needs`` names a key that must be given for the choice
+    to bear.
+    """
+
+    title: str
+    of: Literal["dataset", "candidate"]
+    key: str | list[str]
+    needs: str | None = None
+    values: dict[PresetName, Any]
+    note: str
+    source: str
+
+    @property
+    def keys(self) -> list[str]:
+        """All places."""
+        return [self.key] if isinstance(self.key, str) else self.key
+
+    @model_validator(mode="after")
+    def _sound(self) -> Choice:
+        _checked_choice(self)
+        return self
+
+
+class Choices(Model):
+    """``config/choices.yaml``: the presets, each described in a sentence, and the choices that they make."""
+
+    presets: dict[PresetName, str]
+    choices: dict[Name, Choice]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Choices:
+        if USUAL_PRESET not in self.presets:
+            raise ValueError(f"there must be a preset {USUAL_PRESET!r}")
+        for name, choice in self.choices.items():
+            if set(choice.values) != set(self.presets):
+                raise ValueError(f"{name}: `values` must hold one for each preset: {', '.join(self.presets)}")
+        keys = [key for choice in self.choices.values() for key in choice.keys]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise ValueError(f"two choices decide on {', '.join(sorted(twice))}")
+        return self
 
 
 # ---------------------------------------------------------------- studies
 
 
 class StudyDataset(Model):
-    """One data set of a study, and how many splits of it are trained."""
+    """One data set of a study under one preset of ``config/choices.yaml``, and how many splits of it are trained."""
 
     name: Name
     splits: Annotated[int, Field(ge=1)]
+    preset: PresetName = USUAL_PRESET
+
+    @property
+    def id(self) -> str:
+        """How paths, tables and figures call it: ``scgm``, or ``scgm.text`` under a preset other than the usual."""
+        return self.name if self.preset == USUAL_PRESET else f"{self.name}.{self.preset}"
 
 
 class Exhibit(Model):
@@ -261,12 +420,15 @@ class Exhibit(Model):
 
     part: str
     title: str
-    datasets: Annotated[list[Name], Field(min_length=1)] | None = None
+    datasets: Annotated[list[DatasetId], Field(min_length=1)] | None = None
     options: dict[str, Any] = {}
 
 
 class Study(Model):
-    """One paper's experiment: data sets x candidates x splits, a reference candidate, tables and figures."""
+    """One paper's experiment: data sets x candidates x splits, a reference candidate, claims, tables and figures.
+
+    ``claims`` names a file of ``config/claims``.
+    """
 
     title: str
     paper: str
@@ -274,6 +436,7 @@ class Study(Model):
     candidates: Annotated[list[Name], Field(min_length=1)]
     reference: Name
     published: str | None = None
+    claims: Name | None = None
     level: Annotated[float, Field(gt=0, lt=1)] = 0.05
     tables: dict[Name, Exhibit] = {}
     figures: dict[Name, Exhibit] = {}
@@ -282,10 +445,10 @@ class Study(Model):
     def _consistent(self) -> Study:
         if self.reference not in self.candidates:
             raise ValueError(f"reference {self.reference!r} is not among the candidates {self.candidates}")
-        for key, names in (("candidates", self.candidates), ("datasets", [d.name for d in self.datasets])):
+        for key, names in (("candidates", self.candidates), ("datasets", [d.id for d in self.datasets])):
             if len(set(names)) != len(names):
                 raise ValueError(f"{key}: each may be named once, got {names}")
-        known = {d.name for d in self.datasets}
+        known = {d.id for d in self.datasets}
         kinds: tuple[tuple[parts.Kind, dict[str, Exhibit]], ...] = (("table", self.tables), ("figure", self.figures))
         for kind, exhibits in kinds:
             for name, exhibit in exhibits.items():

@@ -1,13 +1,16 @@
-"""From a case's native grid to the network's and back, slice by slice.
+"""From a case's native grid to the network's and back: slice by slice, or as a whole volume.
 
-**Grid convention.** Slices are resampled in plane only, as by ``scipy.ndimage.zoom`` in the released code: ``n`` voxels
-of side ``s`` become ``round(n * s / spacing)``, and the centres of the first and last voxel stay where they are; image,
-labels and predictions share that mapping, so it cancels. (The spacing is met but for a factor
-``(n - 1) / n * m / (m - 1)``, 0.4 % for 128 to 256.) The result is cropped or zero-padded about its centre: the window
-begins at ``round((m - size) / 2)``, halves rounded to even; a negative start pads. The way back fills with zeros what
-was cropped, drops what was padded, and resamples with order 1 to exactly the native shape.
+A crop of two numbers makes every slice along Z an *item* of its own; one of three makes the whole volume one.
 
-**Normalisation** follows, on the cropped slice, padding included. Thesis section 4.3.3, table 4.1.
+**Grid convention.** Axes are resampled as by ``scipy.ndimage.zoom`` in the released code: ``n`` voxels of side ``s``
+become ``round(n * s / spacing)``, and the centres of the first and last voxel stay where they are; image, labels and
+predictions share that mapping, so it cancels. (The spacing is met but for a factor ``(n - 1) / n * m / (m - 1)``, 0.4 %
+for 128 to 256.) A spacing of two numbers resamples in plane only, every slice by itself; one of three, which takes
+volumes, resamples Z with the same splines too. The result is cropped or zero-padded about its centre, volumes along Z
+too: the window begins at ``round((m - size) / 2)``, halves rounded to even; a negative start pads. The way back fills
+with zeros what was cropped, drops what was padded, and resamples with order 1 to exactly the native shape.
+
+**Normalisation** follows, on the cropped item, padding included. Thesis section 4.3.3, table 4.1.
 """
 
 from __future__ import annotations
@@ -34,33 +37,48 @@ class CaseGeometry:
     ----------
     shape : native ``(X, Y, Z)`` in voxels.
     spacing : native voxel size in mm.
-    resampled : ``(X', Y')`` in-plane shape after resampling, before the crop.
-    crop : ``(H, W)`` of the network's grid.
+    resampled : ``(X', Y')`` in-plane shape after resampling, before the crop; of a volume ``(X', Y', Z')``.
+    crop : ``(H, W)`` of the network's grid; of a volume ``(H, W, D)``.
     """
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
-    resampled: tuple[int, int]
-    crop: tuple[int, int]
+    resampled: tuple[int, ...]
+    crop: tuple[int, ...]
 
     @property
-    def start(self) -> tuple[int, int]:
+    def volumetric(self) -> bool:
+        """Whether the case is one item; else each of its slices is."""
+        return len(self.crop) == 3
+
+    @property
+    def items(self) -> int:
+        """Into how many items the case is cut."""
+        return 1 if self.volumetric else self.shape[2]
+
+    @property
+    def start(self) -> tuple[int, ...]:
         """Where the crop begins on the resampled grid; negative where it pads."""
-        return crop_start(self.resampled[0], self.crop[0]), crop_start(self.resampled[1], self.crop[1])
+        return tuple(crop_start(n, c) for n, c in zip(self.resampled, self.crop, strict=True))
 
 
 def case_geometry(
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
-    target: tuple[float, float] | None,
-    crop: tuple[int, int],
+    target: tuple[float, ...] | None,
+    crop: tuple[int, ...],
 ) -> CaseGeometry:
-    """A case's geometry from native shape (voxels) and spacing (mm); a ``target`` of None keeps the spacing."""
-    resampled = (shape[0], shape[1])
-    if target is not None:
-        x, y = (max(1, round(n * s / t)) for n, s, t in zip(shape[:2], spacing[:2], target, strict=True))
-        resampled = (x, y)
-    return CaseGeometry(shape, spacing, resampled, crop)
+    """A case's geometry from native shape (voxels) and spacing (mm).
+
+    Parameters
+    ----------
+    target : spacing in mm of the network's grid along the first two axes or all three; the others, and with None all,
+        keep theirs.
+    crop : two numbers for slices, three for volumes; no fewer than ``target`` has.
+    """
+    wanted = target or ()
+    size = tuple(max(1, round(n * s / t)) for n, s, t in zip(shape, spacing, wanted, strict=False))
+    return CaseGeometry(shape, spacing, size + shape[len(size) : len(crop)], crop)
 
 
 def crop_start(size: int, crop: int) -> int:
@@ -68,50 +86,56 @@ def crop_start(size: int, crop: int) -> int:
     return round((size - crop) / 2)
 
 
-def resample(array: np.ndarray, shape: tuple[int, int], order: int) -> np.ndarray:
-    """Resample ``(..., X, Y, Z)`` in plane to ``(..., *shape, Z)`` by splines of ``order``, every slice by itself.
+def resample(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
+    """Resample ``(..., X, Y, Z)`` by splines of ``order`` to ``shape``, of two numbers in plane, of three along Z too.
 
-    Centres of the first and last voxel coincide before and after. Floating-point input keeps its type, others become
-    float32.
+    Where Z stays as it is, every slice is resampled by itself. Centres of the first and last voxel coincide before and
+    after. Floating-point input keeps its type, others become float32.
     """
     from scipy import ndimage
 
     array = array if array.dtype.kind == "f" else array.astype(np.float32)
     *lead, nx, ny, nz = array.shape
-    if (nx, ny) == tuple(shape):
+    target = (*shape, nz)[:3]
+    if (nx, ny, nz) == target:
         return array.copy()
-    result = np.empty((*lead, *shape, nz), dtype=array.dtype)
-    factors = (shape[0] / nx, shape[1] / ny)
+    result = np.empty((*lead, *target), dtype=array.dtype)
+    factors = tuple(m / n for m, n in zip(target, (nx, ny, nz), strict=True))
     for index in np.ndindex(*lead):
+        if target[2] != nz:
+            result[index] = ndimage.zoom(array[index], factors, order=order)
+            continue
         for z in range(nz):
             result[(*index, slice(None), slice(None), z)] = ndimage.zoom(
-                array[(*index, slice(None), slice(None), z)], factors, order=order
+                array[(*index, slice(None), slice(None), z)], factors[:2], order=order
             )
     return result
 
 
-def crop_or_pad(array: np.ndarray, size: tuple[int, int], start: tuple[int, int]) -> np.ndarray:
-    """The window ``start .. start + size`` of ``(..., X, Y, Z)``, zeros where it reaches outside."""
+def crop_or_pad(array: np.ndarray, size: tuple[int, ...], start: tuple[int, ...]) -> np.ndarray:
+    """The window ``start .. start + size`` of ``(..., X, Y, Z)``, zeros where it reaches outside.
+
+    Size and start of two numbers leave Z as it is.
+    """
     *lead, nx, ny, nz = array.shape
-    result = np.zeros((*lead, *size, nz), dtype=array.dtype)
-    (from_x, to_x), (from_y, to_y) = (
-        (min(max(s, 0), n), max(min(s + c, n), 0)) for s, c, n in zip(start, size, (nx, ny), strict=True)
-    )
-    if from_x < to_x and from_y < to_y:
-        result[..., from_x - start[0] : to_x - start[0], from_y - start[1] : to_y - start[1], :] = array[
-            ..., from_x:to_x, from_y:to_y, :
-        ]
+    size, start = (*size, nz)[:3], (*start, 0)[:3]
+    result = np.zeros((*lead, *size), dtype=array.dtype)
+    inside = [(min(max(s, 0), n), max(min(s + c, n), 0)) for s, c, n in zip(start, size, (nx, ny, nz), strict=True)]
+    if all(begin < end for begin, end in inside):
+        x, y, z = (slice(begin, end) for begin, end in inside)
+        to_x, to_y, to_z = (slice(begin - s, end - s) for (begin, end), s in zip(inside, start, strict=True))
+        result[..., to_x, to_y, to_z] = array[..., x, y, z]
     return result
 
 
 def normalise(image: np.ndarray, mode: Literal["joint", "per_contrast"]) -> np.ndarray:
-    """Z-score of one slice ``(C, H, W)``, computed in float64.
+    """Z-score of one slice ``(C, H, W)`` or volume ``(C, H, W, D)``, computed in float64.
 
     ``joint``: one mean and standard deviation over all contrasts, n - 1 in the denominator (what gave the published
     numbers). ``per_contrast``: each contrast by itself, n in the denominator. A constant array becomes zeros.
     """
     values = image.astype(np.float64)
-    axes, ddof = ((0, 1, 2), 1) if mode == "joint" else ((1, 2), 0)
+    axes, ddof = (tuple(range(image.ndim)), 1) if mode == "joint" else (tuple(range(1, image.ndim)), 0)
     centred = values - values.mean(axis=axes, keepdims=True)
     constant = np.ptp(values, axis=axes, keepdims=True) == 0
     deviation = np.where(constant, 1.0, values.std(axis=axes, ddof=ddof, keepdims=True))
@@ -119,23 +143,38 @@ def normalise(image: np.ndarray, mode: Literal["joint", "per_contrast"]) -> np.n
 
 
 def to_prepared(array: np.ndarray, geometry: CaseGeometry, order: int) -> np.ndarray:
-    """Bring ``(..., X, Y, Z)`` onto the network's grid: ``(..., H, W, Z)``."""
+    """Bring ``(..., X, Y, Z)`` onto the network's grid: ``(..., H, W, Z)``, of a volume ``(..., H, W, D)``."""
     _fits(array, geometry.shape)
     return crop_or_pad(resample(array, geometry.resampled, order), geometry.crop, geometry.start)
 
 
 def to_native(maps: np.ndarray, geometry: CaseGeometry) -> np.ndarray:
-    """Bring maps ``(K, H, W, Z)`` (any leading axes) back onto the native grid, ``(K, X, Y, Z)`` float32.
+    """Bring maps ``(K, H, W, Z)`` or ``(K, H, W, D)`` (any leading axes) back onto the native grid.
 
-    Zero outside the crop; linear interpolation, so values stay within those given.
+    Returns
+    -------
+    ``(K, X, Y, Z)`` float32, zero outside the crop; interpolated linearly, so values stay within those given.
     """
-    _fits(maps, (*geometry.crop, geometry.shape[2]))
-    start = (-geometry.start[0], -geometry.start[1])
+    _fits(maps, (*geometry.crop, geometry.shape[2])[:3])
+    start = tuple(-first for first in geometry.start)
     whole = crop_or_pad(np.asarray(maps, dtype=np.float32), geometry.resampled, start)
-    return resample(whole, (geometry.shape[0], geometry.shape[1]), UNDO_ORDER)
+    return resample(whole, geometry.shape, UNDO_ORDER)
 
 
-def _fits(array: np.ndarray, shape: tuple[int, int, int]) -> None:
+def to_items(array: np.ndarray, geometry: CaseGeometry) -> np.ndarray:
+    """A view of ``(..., H, W, Z)`` as the case's items: slices ``(Z, ..., H, W)``, or one volume ``(1, ..., H, W, D)``.
+
+    Also of an array on the native grid.
+    """
+    return array[np.newaxis] if geometry.volumetric else np.moveaxis(array, -1, 0)
+
+
+def from_items(items: np.ndarray, geometry: CaseGeometry) -> np.ndarray:
+    """What :func:`to_items` undoes: ``(Z, ..., H, W)`` or ``(1, ..., H, W, D)`` to ``(..., H, W, Z or D)``, a view."""
+    return items[0] if geometry.volumetric else np.moveaxis(items, 0, -1)
+
+
+def _fits(array: np.ndarray, shape: tuple[int, ...]) -> None:
     if array.shape[-3:] != tuple(shape):
         raise ValueError(f"expected an array (..., {', '.join(map(str, shape))}), got {array.shape}")
 
@@ -157,8 +196,8 @@ def read_geometries(path: str | Path) -> dict[str, CaseGeometry]:
             case: CaseGeometry(
                 shape=integers(g["shape"]),  # type: ignore[arg-type]
                 spacing=tuple(float(s) for s in g["spacing"]),  # type: ignore[arg-type]
-                resampled=integers(g["resampled"]),  # type: ignore[arg-type]
-                crop=integers(g["crop"]),  # type: ignore[arg-type]
+                resampled=integers(g["resampled"]),
+                crop=integers(g["crop"]),
             )
             for case, g in content.items()
         }

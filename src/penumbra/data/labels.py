@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from penumbra import parts, paths
-from penumbra.data.case import read_case, read_cases_table, write_class_map
-from penumbra.data.geometry import read_geometries
+from penumbra.config.models import ORDERS
+from penumbra.data.case import read_case, read_cases_table, read_class_map, write_class_map
+from penumbra.data.geometry import CaseGeometry, read_geometries
 from penumbra.data.preprocess import prepare_labels
 from penumbra.errors import PenumbraError
 from penumbra.files import atomic_folder
@@ -23,7 +25,7 @@ from penumbra.files import atomic_folder
 if TYPE_CHECKING:
     from penumbra.config.models import Dataset
 
-_ROWS_AT_ONCE = 256
+_VALUES_AT_ONCE = 2**26
 _log = logging.getLogger(__name__)
 
 
@@ -64,8 +66,8 @@ def fuse_dataset(
     cases_table : ``cases.tsv``.
     prepared_folder : prepared images; ``slices.csv`` gives the order of rows, ``geometry.json`` the grids.
     out_folder : receives ``<case>.nii.gz`` ``(X, Y, Z, K)``, or ``<case>_variant-<v>.nii.gz``, v from 1, for a
-        fusion with V > 1 variants; and ``prepared.npy`` ``(N, V, K, H, W)``, row n being row n of ``slices.csv``.
-        Each is uint8 where all its values are exactly 0 or 1, else float32.
+        fusion with V > 1 variants; and ``prepared.npy`` ``(N, V, K, H, W)``, of volumes ``(N, V, K, H, W, D)``, row n
+        being row n of ``slices.csv``. Each is uint8 where all its values are exactly 0 or 1, else float32.
     dataset : the data set's configuration.
     fusion : name of the fusion part.
 
@@ -84,38 +86,92 @@ def fuse_dataset(
     slices = _read_slices(prepared_folder / paths.PREPARED_SLICES)
     _same_cases({row.case for row in read_cases_table(cases_table)}, set(slices), set(geometries), prepared_folder)
 
+    if not slices:
+        raise PenumbraError("the data set has no cases", file=cases_table, cure="look in faults.tsv for the reason")
     classes = len(dataset.classes)
     seen = np.zeros(classes, dtype=bool)
-    binary, shape = True, None
     with atomic_folder(out_folder) as folder:
-        scratch = folder / "scratch"
-        with open(scratch, "wb") as stream:
-            for name, chosen in slices.items():
-                case = read_case(cases_folder / name)
-                _check_labels(case.raters, classes, name, cases_folder / name)
-                maps = fuse_case(fuse, case.raters, classes, identified=dataset.raters.identified)
-                seen |= maps.any(axis=(0, 2, 3, 4))
-                _write_native(folder, name, maps, case.affine)
-                rows = prepare_labels(maps, geometries[name], dataset.geometry.label_order)
-                shape = shape or rows.shape[1:]
-                if rows.shape[1:] != shape or max(chosen) >= len(rows):
-                    raise PenumbraError(
-                        f"the labels have shape {rows.shape} (slices, variants, classes, height, width), "
-                        f"those of earlier cases (..., {', '.join(map(str, shape))})",
-                        file=cases_folder / name,
-                        case=name,
-                        cure="give every case the same number of raters; if they agree, prepare the images again",
-                    )
-                rows = rows[chosen].astype(np.float32)
-                binary = binary and _is_binary(rows)
-                stream.write(rows.tobytes())
-        if shape is None:
-            raise PenumbraError("the data set has no cases", file=cases_table, cure="look in faults.tsv for the reason")
-        number = sum(map(len, slices.values()))
-        _store(folder / paths.PREPARED_LABELS, scratch, (number, *shape), np.dtype(np.uint8 if binary else np.float32))
-        scratch.unlink()
+
+        def fused(name: str) -> np.ndarray:
+            case = read_case(cases_folder / name)
+            _check_labels(case.raters, classes, name, cases_folder / name)
+            maps = fuse_case(fuse, case.raters, classes, identified=dataset.raters.identified)
+            np.logical_or(seen, maps.any(axis=(0, 2, 3, 4)), out=seen)
+            _write_native(folder, name, maps, case.affine)
+            return maps
+
+        _write_prepared(folder, fused, slices, geometries, dataset.geometry.label_order, cases_folder)
     for index in np.flatnonzero(~seen):
         _log.warning("no case has any voxel of class %r after fusion %r", dataset.classes[index], fusion)
+
+
+def resample_labels(
+    labels_folder: str | Path, prepared_folder: str | Path, out_folder: str | Path, interpolation: str
+) -> None:
+    """Prepare fused labels once more, by an interpolation other than the data set's (thesis 6.3.2).
+
+    Parameters
+    ----------
+    labels_folder : what :func:`fuse_dataset` wrote.
+    prepared_folder : prepared images, as for :func:`fuse_dataset`.
+    out_folder : receives ``prepared.npy`` alone, in the same form.
+    interpolation : a key of :data:`penumbra.config.models.ORDERS`.
+
+    Raises
+    ------
+    PenumbraError : the label folder lacks a case.
+    """
+    labels_folder, prepared_folder = Path(labels_folder), Path(prepared_folder)
+    geometries = read_geometries(prepared_folder / paths.PREPARED_GEOMETRY)
+    slices = _read_slices(prepared_folder / paths.PREPARED_SLICES)
+
+    def native(name: str) -> np.ndarray:
+        files, number = [labels_folder / f"{name}.nii.gz"], 1
+        if not files[0].exists():
+            files = []
+            while (file := labels_folder / f"{name}_variant-{number}.nii.gz").exists():
+                files.append(file)
+                number += 1
+        if not files:
+            cure = "remove the label folder, so that its labels are fused again"
+            raise PenumbraError("there is no label of a prepared case", file=labels_folder, case=name, cure=cure)
+        return np.stack([read_class_map(file) for file in files])
+
+    with atomic_folder(out_folder) as folder:
+        _write_prepared(folder, native, slices, geometries, ORDERS[interpolation], labels_folder)
+
+
+def _write_prepared(
+    folder: Path,
+    maps_of: Callable[[str], np.ndarray],
+    slices: dict[str, list[int]],
+    geometries: dict[str, CaseGeometry],
+    order: int,
+    source: Path,
+) -> None:
+    """Write ``prepared.npy`` from each case's class maps ``(V, K, X, Y, Z)``; one case at a time is in memory."""
+    binary = True
+    shape: tuple[int, ...] | None = None
+    scratch = folder / "scratch"
+    with open(scratch, "wb") as stream:
+        for name, chosen in slices.items():
+            rows = prepare_labels(maps_of(name), geometries[name], order)
+            shape = shape or rows.shape[1:]
+            if rows.shape[1:] != shape or max(chosen) >= len(rows):
+                raise PenumbraError(
+                    f"the labels have shape {rows.shape} (slices or volume, variants, classes, then the grid), "
+                    f"those of earlier cases (..., {', '.join(map(str, shape))})",
+                    file=source / name,
+                    case=name,
+                    cure="give every case the same number of raters; if they agree, prepare the images again",
+                )
+            rows = rows[chosen].astype(np.float32)
+            binary = binary and _is_binary(rows)
+            stream.write(rows.tobytes())
+    assert shape is not None
+    number = sum(map(len, slices.values()))
+    _store(folder / paths.PREPARED_LABELS, scratch, (number, *shape), np.dtype(np.uint8 if binary else np.float32))
+    scratch.unlink()
 
 
 def _read_slices(path: Path) -> dict[str, list[int]]:
@@ -155,8 +211,8 @@ def _store(path: Path, scratch: Path, shape: tuple[int, ...], dtype: np.dtype) -
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with open(scratch, "rb") as source, open(path, "wb") as target:
         np.lib.format.write_array_header_1_0(target, header)
-        for start in range(0, shape[0], _ROWS_AT_ONCE):
-            count = min(_ROWS_AT_ONCE, shape[0] - start) * row
+        for start in range(0, shape[0] * row, _VALUES_AT_ONCE):
+            count = min(_VALUES_AT_ONCE, shape[0] * row - start)
             target.write(np.fromfile(source, dtype=np.float32, count=count).astype(dtype).tobytes())
 
 

@@ -1,10 +1,10 @@
-"""Prepared slices: what training maps into memory.
+"""Prepared items, slices or whole volumes: what training maps into memory.
 
-``images.npy`` ``(N, C, H, W)`` float32 holds every slice of every case, in the order of ``cases.tsv``, then along Z;
-``slices.csv`` has a row for each (case, z, constant), ``geometry.json`` the way back to the native grid. Each slice is
-resampled, cropped or padded, and normalised (:mod:`penumbra.data.geometry`). A slice in which any contrast is constant,
-natively or after the crop, is marked ``constant`` (1, else 0) and holds zeros: the released code leaves such slices
-out.
+``images.npy`` ``(N, C, H, W)`` float32 holds every slice of every case, in the order of ``cases.tsv``, then along Z, or
+with a crop of three numbers ``(N, C, H, W, D)`` every case; ``slices.csv`` has a row for each (case, z, constant), z
+being 0 for a volume, ``geometry.json`` the way back to the native grid. Each item is resampled, cropped or padded, and
+normalised (:mod:`penumbra.data.geometry`). An item in which any contrast is constant, natively or after the crop, is
+marked ``constant`` (1, else 0) and holds zeros: the released code leaves such slices out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ import numpy as np
 
 from penumbra import files, paths
 from penumbra.data.case import read_case, read_cases_table
-from penumbra.data.geometry import CaseGeometry, case_geometry, normalise, to_prepared, write_geometries
+from penumbra.data.geometry import (
+    CaseGeometry,
+    case_geometry,
+    normalise,
+    to_items,
+    to_prepared,
+    write_geometries,
+)
 from penumbra.errors import PenumbraError
 
 if TYPE_CHECKING:
@@ -47,7 +54,8 @@ def preprocess(
     if not rows:
         raise PenumbraError("there is no case", file=cases_table, cure="run ingest again")
     geometries = {r.case: case_geometry(r.shape, r.spacing, geometry.spacing, geometry.crop) for r in rows}
-    total = sum(r.shape[2] for r in rows)
+    total = sum(g.items for g in geometries.values())
+    kind = "volume" if geometry.volumetric else "slice"
     lines = ["case,z,constant"]
     with files.atomic_folder(prepared_folder) as temporary:
         images: np.ndarray | None = None
@@ -64,12 +72,12 @@ def preprocess(
                 )
             if images is None:
                 images = _create(temporary / paths.PREPARED_IMAGES, (total, contrasts, *geometry.crop))
-            slices, constant = prepare_image(case.image, geometries[row.case], geometry)
-            images[at : at + len(slices)] = slices
-            at += len(slices)
+            items, constant = prepare_image(case.image, geometries[row.case], geometry)
+            images[at : at + len(items)] = items
+            at += len(items)
             if constant.all():
                 _log.warning(
-                    "%s: every slice is constant within the crop; it trains nothing and is predicted empty", row.case
+                    "%s: every %s is constant within the crop; it trains nothing and is predicted empty", row.case, kind
                 )
             lines += [f"{row.case},{z},{int(flag)}" for z, flag in enumerate(constant)]
         assert images is not None
@@ -77,7 +85,7 @@ def preprocess(
         del images
         files.write_text(temporary / paths.PREPARED_SLICES, "\n".join(lines) + "\n")
         write_geometries(temporary / paths.PREPARED_GEOMETRY, geometries)
-    _log.info("prepared %d slices of %d cases", total, len(rows))
+    _log.info("prepared %d %ss of %d cases", total, kind, len(rows))
 
 
 def _create(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -98,14 +106,22 @@ def prepare_image(image: np.ndarray, case: CaseGeometry, geometry: Geometry) -> 
 
     Returns
     -------
-    Slices ``(Z, C, H, W)`` float32, and which of them are constant in some contrast, ``(Z,)`` bool.
+    Slices ``(Z, C, H, W)`` or a volume ``(1, C, H, W, D)``, float32, and which items are constant in some contrast,
+    ``(Z,)`` or ``(1,)`` bool.
     """
-    prepared = to_prepared(image, case, geometry.image_order)
-    constant = (np.ptp(image, axis=(1, 2)) == 0).any(axis=0) | (np.ptp(prepared, axis=(1, 2)) == 0).any(axis=0)
-    slices = np.zeros((image.shape[3], len(image), *case.crop), dtype=np.float32)
-    for z in np.flatnonzero(~constant):
-        slices[z] = normalise(prepared[..., z], geometry.normalisation)
-    return slices, constant
+    prepared = to_items(to_prepared(image, case, geometry.image_order), case)
+    constant = _constant(to_items(image, case)) | _constant(prepared)
+    items = np.zeros(prepared.shape, dtype=np.float32)
+    for at in np.flatnonzero(~constant):
+        items[at] = normalise(prepared[at], geometry.normalisation)
+    return items, constant
+
+
+def _constant(items: np.ndarray) -> np.ndarray:
+    """Which items ``(n, C, ...)`` have one value all over in some contrast, ``(n,)``."""
+    span = np.ptp(items, axis=tuple(range(2, items.ndim)))
+    constant: np.ndarray = np.any(span == 0, axis=1)
+    return constant
 
 
 def prepare_labels(class_maps: np.ndarray, geometry: CaseGeometry, order: int) -> np.ndarray:
@@ -118,7 +134,7 @@ def prepare_labels(class_maps: np.ndarray, geometry: CaseGeometry, order: int) -
 
     Returns
     -------
-    ``(Z, V, K, H, W)`` float32, clipped to [0, 1].
+    ``(Z, V, K, H, W)``, of a volume ``(1, V, K, H, W, D)``, float32, clipped to [0, 1].
     """
     prepared = to_prepared(np.asarray(class_maps, dtype=np.float32), geometry, order)
-    return np.ascontiguousarray(np.clip(np.moveaxis(prepared, -1, 0), 0.0, 1.0))
+    return np.ascontiguousarray(np.clip(to_items(prepared, geometry), 0.0, 1.0))

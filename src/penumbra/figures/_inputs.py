@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,7 +41,8 @@ class RunFiles:
     """What a figure of images is drawn from: one split of one data set.
 
     ``predictions`` : each candidate's folder of ``<case>.nii.gz``; ``cases`` the ingested cases; ``hard_labels`` and
-    ``soft_labels`` the folders of the two reference fusions; ``split`` the split's json.
+    ``soft_labels`` the folders of the two reference fusions; ``split`` the split's json; ``thresholds`` each
+    candidate's ``threshold.csv``; ``cases_table`` the cases with their centres.
     """
 
     predictions: Mapping[str, Path]
@@ -49,14 +50,22 @@ class RunFiles:
     hard_labels: Path
     soft_labels: Path
     split: Path
+    thresholds: Mapping[str, Path] = field(default_factory=dict)
+    cases_table: Path | None = None
 
 
 @dataclass(frozen=True)
 class FigureInputs:
-    """What a figure is drawn from; a part states in ``NEEDS`` which of them it must have."""
+    """What a figure is drawn from; a part states in ``NEEDS`` which of them it must have.
+
+    ``files`` : one for each split that the figure shows; ``progression`` : each candidate's ``progression.npz``;
+    ``claims`` : the study's ``claims.csv``.
+    """
 
     data: StudyData | None = None
-    files: RunFiles | None = None
+    files: Sequence[RunFiles] = ()
+    progression: Mapping[str, Path] | None = None
+    claims: Path | None = None
 
     @property
     def numbers(self) -> StudyData:
@@ -67,10 +76,30 @@ class FigureInputs:
 
     @property
     def images(self) -> RunFiles:
-        """The image files, for a part that needs ``predictions``."""
-        if self.files is None:
+        """The image files of the only split shown, for a part that needs ``predictions``."""
+        (files,) = self.image_splits
+        return files
+
+    @property
+    def image_splits(self) -> Sequence[RunFiles]:
+        """The image files of every split shown, for a part that needs ``predictions``."""
+        if not self.files:
             raise TypeError("this figure needs predictions: its part must name them in NEEDS")
         return self.files
+
+    @property
+    def progressions(self) -> Mapping[str, Path]:
+        """The predictions of one slice over epochs, for a part that needs ``progression``."""
+        if self.progression is None:
+            raise TypeError("this figure needs progressions: its part must name them in NEEDS")
+        return self.progression
+
+    @property
+    def judged_claims(self) -> Path:
+        """The study's ``claims.csv``, for a part that needs ``claims``."""
+        if self.claims is None:
+            raise TypeError("this figure needs claims: its part must name them in NEEDS, and the study a claims file")
+        return self.claims
 
 
 class FigurePart(Protocol):

@@ -142,6 +142,15 @@ def blocks_of(figure: Figure, count: int) -> list[SubFigure]:
     return list(figure.subfigures(count, 1, squeeze=False).ravel())
 
 
+def block_title(block: SubFigure, text: str) -> None:
+    """The title of a part of a figure, wrapped to its width; bold letters are 0.68 of their size wide."""
+    import textwrap
+
+    size = TITLE + 1
+    letters = int(72 * block.get_figure(root=True).get_figwidth() / (0.68 * size))
+    block.suptitle(textwrap.fill(text, letters), fontsize=size, weight="bold")
+
+
 def broken(label: str) -> str:
     """A label in short lines: broken after the hyphen, and before the capital within a long word."""
     import re
@@ -156,6 +165,31 @@ def constrain(figure: Figure, **options: Any) -> None:
     """Set options of the constrained layout: pads and spaces in inches or fractions, ``rect``."""
     engine: Any = figure.get_layout_engine()
     engine.set(**options)
+
+
+def settle(figure: Figure) -> None:
+    """Lay a figure out for good, and round where its axes and texts stand to nine decimals.
+
+    The last bits of what the solver of the constrained layout finds depend on memory addresses, and would flip a pixel
+    now and then.
+    """
+    import numpy as np
+    from matplotlib.transforms import Bbox
+
+    figure.set_dpi(DPI)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    pieces: list[Figure | SubFigure] = [figure]
+    for piece in pieces:
+        for inner in piece.subfigs:
+            box: Any = inner.bbox_relative
+            box.set_points(np.round(box.get_points(), 9))
+            pieces.append(inner)
+        for text in piece.texts:
+            x, y = text.get_position()
+            text.set_position((round(float(x), 9), round(float(y), 9)))
+    for axes in figure.axes:
+        axes.set_position(Bbox(np.round(axes.get_position(original=True).get_points(), 9)))
 
 
 def save(figure: Figure, path: str | Path) -> None:

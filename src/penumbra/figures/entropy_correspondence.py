@@ -64,7 +64,7 @@ def _draw(inputs: FigureInputs, context: StudyContext, dots: str, scale: str) ->
     figure = _style.new_figure(width, height)
     blocks = _style.blocks_of(figure, len(datasets))
     for dataset, block in zip(datasets, blocks, strict=True):
-        block.suptitle(dataset.short, fontsize=_style.TITLE + 1, weight="bold")
+        _style.block_title(block, dataset.short)
         grid = block.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
         points = {c: _points(metrics, dataset, c, dots) for c in context.candidates}
         values = np.concatenate([p[["entropy", "entropy_reference"]].to_numpy().ravel() for p in points.values()])

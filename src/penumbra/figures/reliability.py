@@ -3,15 +3,17 @@
 One panel a candidate. Bars: accuracy of the voxels of a bin of confidence; the gap to their mean confidence is orange
 where the candidate is overconfident and purple where it is underconfident. Voxels are pooled over the test cases of a
 training, then accuracy, confidence and ECE are averaged over trainings. ``convention: closed`` counts voxels of
-confidence exactly 1, which the published convention leaves out.
+confidence exactly 1, which the published convention leaves out; ``headline`` takes what each data set's configuration
+(``evaluation.last_bin``) chooses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, mean_std, pick, row_filter
-from penumbra.reporting.context import StudyContext
+from penumbra.reporting.context import DatasetInfo, StudyContext
 from penumbra.reporting.numbers import MEAN_OVER_SPLITS, show
 
 if TYPE_CHECKING:
@@ -22,19 +24,25 @@ NEEDS = ("metrics",)
 BINS = 10
 
 
-def build(*, convention: Literal["published", "closed"] = "published") -> FigurePart:
-    """Figure 5.4, in the published convention or with the last bin closed."""
-    suffix = "" if convention == "published" else "_closed"
+def build(*, convention: Literal["headline", "published", "closed"] = "headline") -> FigurePart:
+    """Figure 5.4, in each data set's own convention, in the published one, or with the last bin closed."""
+
+    def suffix(dataset: DatasetInfo) -> str:
+        closed = convention == "closed" or (convention == "headline" and dataset.headline("ece") != "ece")
+        return "_closed" if closed else ""
 
     def draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataFrame]:
         return _draw(inputs, context, suffix)
 
     def caption(context: StudyContext) -> str:
-        last = (
-            "Published convention: bins are open on the right, so that voxels of confidence exactly 1 are in none."
-            if convention == "published"
-            else "The last bin is closed: it holds the voxels of confidence exactly 1."
-        )
+        told = {
+            "": "published convention: bins are open on the right, so that voxels of confidence exactly 1 are in none",
+            "_closed": "the last bin is closed: it holds the voxels of confidence exactly 1",
+        }
+        shown: dict[str, list[str]] = {}
+        for dataset in context.datasets.values():
+            shown.setdefault(told[suffix(dataset)], []).append(dataset.short)
+        last = " ".join(f"{', '.join(names)}: {how}." for how, names in shown.items())
         return (
             "Reliability diagrams. Confidence is the highest class probability of a voxel, background included. Bars: "
             "accuracy against the hard reference of the voxels in each of ten bins of confidence; the gap to their "
@@ -48,7 +56,9 @@ def build(*, convention: Literal["published", "closed"] = "published") -> Figure
     return Drawn(draw, caption)
 
 
-def _draw(inputs: FigureInputs, context: StudyContext, suffix: str) -> tuple[Figure, pd.DataFrame]:
+def _draw(
+    inputs: FigureInputs, context: StudyContext, suffix_of: Callable[[DatasetInfo], str]
+) -> tuple[Figure, pd.DataFrame]:
     import numpy as np
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -56,7 +66,6 @@ def _draw(inputs: FigureInputs, context: StudyContext, suffix: str) -> tuple[Fig
     from penumbra.figures import _style
 
     metrics = inputs.numbers.metrics
-    names = {f"reliability_{what}{suffix}" for what in ("accuracy", "confidence")}
     rows, marks = _style.grid_rows(context), Marks()
     columns = max(len(row) for row in rows)
     datasets = list(context.datasets.values())
@@ -65,7 +74,9 @@ def _draw(inputs: FigureInputs, context: StudyContext, suffix: str) -> tuple[Fig
     figure = _style.new_figure(width, len(datasets) * (len(rows) * (panel * 0.85 + 0.42) + 0.55) + 0.3)
     blocks = _style.blocks_of(figure, len(datasets))
     for dataset, block in zip(datasets, blocks, strict=True):
-        block.suptitle(dataset.short, fontsize=_style.TITLE + 1, weight="bold")
+        suffix = suffix_of(dataset)
+        names = {f"reliability_{what}{suffix}" for what in ("accuracy", "confidence")}
+        _style.block_title(block, dataset.short)
         grid = block.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
         table = metrics[(metrics["dataset"] == dataset.name) & metrics["metric"].isin(names)]
         filled = table.loc[table["value"].notna(), "bin"]

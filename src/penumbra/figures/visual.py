@@ -86,6 +86,7 @@ def _view(files: RunFiles, classes: int, case: str, z: int, margin: float) -> tu
     import numpy as np
 
     from penumbra.data.case import read_case
+    from penumbra.figures._images import square
     from penumbra.splits._make import read_split
 
     test = sorted(read_split(files.split, "test")["test"])
@@ -106,20 +107,7 @@ def _view(files: RunFiles, classes: int, case: str, z: int, margin: float) -> tu
         raise PenumbraError("the split has no test case", file=files.split)
     score, name, at, content = best
     marked = (content.raters[..., at] > 0).any(axis=0)
-    spans = []
-    for axis in range(2):
-        where = np.flatnonzero(marked.any(axis=1 - axis))
-        pad = round(margin / content.spacing[axis])
-        size = marked.shape[axis]
-        low, high = (int(where[0]) - pad, int(where[-1]) + 1 + pad) if where.size else (0, size)
-        spans.append([low, high, size])
-    wanted = max((high - low) * content.spacing[i] for i, (low, high, _) in enumerate(spans))
-    cut = []
-    for i, (low, high, size) in enumerate(spans):
-        extra = round(wanted / content.spacing[i]) - (high - low)
-        low, high = low - extra // 2, high + extra - extra // 2
-        cut.append(slice(max(low, 0), min(high, size)))
-    return _View(name, at, cut[0], cut[1], score), content
+    return _View(name, at, *square(marked, content.spacing, margin), score), content
 
 
 def _coloured(maps: np.ndarray, colours: list[np.ndarray]) -> np.ndarray:
@@ -137,13 +125,12 @@ def _draw(
 
     from penumbra.data.case import read_class_map
     from penumbra.figures import _style
+    from penumbra.figures._images import chosen
     from penumbra.files import sha256
 
     dataset = next(iter(context.datasets.values()))
     classes = dataset.classes
-    if contrast and contrast not in dataset.contrasts:
-        raise PenumbraError(f"there is no contrast {contrast!r}", cure=f"choose among {', '.join(dataset.contrasts)}")
-    channel = dataset.contrasts.index(contrast) if contrast else 0
+    channel = chosen(dataset.contrasts, contrast, "contrast")
     view, content = _view(files, len(classes), case, z, margin)
     colours = [np.array(to_rgb(c)) for c in _style.class_colours(len(classes))]
     marks = Marks()

@@ -3,7 +3,8 @@
 A case is predicted alone, in batches of ``training.batch_size`` consecutive slices in order of z: no prediction
 depends on which other cases are predicted beside it. The normalised ReLU divides by the maximum of a batch, so with
 it slices of one case do influence each other, as in the released code. Constant slices are not predicted: their maps
-are 0, as the released code fills slices it dropped.
+are 0, as the released code fills slices it dropped. Where the data set keeps whole volumes, a case is predicted in one
+pass.
 
 Test predictions are brought back to native space, and then probabilities ``<= evaluation.discard_below`` become 0.
 The threshold is searched in prepared space (cropped and resampled), where no interpolation of predictions is needed;
@@ -47,15 +48,15 @@ def case_predictor(
     seed: int,
     names: tuple[str | int, ...],
 ) -> CasePredictor:
-    """A function from a case's name to its :class:`Prediction` in prepared space: probabilities (Z, K, H, W) on the
-    CPU.
+    """A function from a case's name to its :class:`Prediction` in prepared space: probabilities (Z, K, H, W), or of a
+    volume (1, K, H, W, D), on the CPU.
 
     Parameters
     ----------
-    images : (N, C, H, W), mapped. weights : one file for each member.
+    images : (N, C, H, W) or (N, C, H, W, D), mapped. weights : one file for each member.
     seed, names : name the draws of predictors that sample (data set, candidate, split); the case's name is added.
     """
-    layout = memory_format(device, candidate.training.precision)
+    layout = memory_format(device, candidate.training.precision, images.ndim - 2)
     models = []
     for path in weights:
         model = build_model(candidate, dataset)
@@ -79,10 +80,9 @@ def case_predictor(
                 found = predict(models, batch.to(device).contiguous(memory_format=layout))
                 samples = None if found.samples is None else found.samples.float().cpu()
                 maps.append(Prediction(found.probabilities.float().cpu(), samples))
-        height, width = images.shape[2:]
-        probabilities = torch.zeros(len(rows), classes, height, width)
+        probabilities = torch.zeros(len(rows), classes, *images.shape[2:])
         drawn = [m.samples for m in maps if m.samples is not None]
-        samples = torch.zeros(len(drawn[0]), len(rows), classes, height, width) if drawn else None
+        samples = torch.zeros(len(drawn[0]), *probabilities.shape) if drawn else None
         if maps:
             probabilities[seen] = torch.cat([m.probabilities for m in maps])
         if samples is not None:
@@ -98,33 +98,46 @@ def case_predictor(
     return of_case
 
 
+Row = tuple[str, float, float]
+"""Class name, threshold, and mean Dice over cases."""
+
+
 def find_threshold(
     predict: CasePredictor, cases: Sequence[str], index: Index, labels: np.ndarray, dataset: Dataset
-) -> list[tuple[str, float, float]]:
-    """Class name, threshold and mean Dice over cases, for each class; with argmax the threshold is NaN.
+) -> tuple[list[Row], list[Row]]:
+    """The best threshold of each class, and the whole curve that it was found on.
+
+    With argmax the best threshold is NaN and its Dice that of the argmax; the curve takes each class by itself.
 
     Parameters
     ----------
-    labels : (N, 1, K, H, W) prepared labels of the hard reference, mapped.
+    labels : (N, 1, K, H, W) or (N, 1, K, H, W, D) prepared labels of the hard reference, mapped.
     """
     evaluation = dataset.evaluation
     levels = search.thresholds(evaluation.threshold_step)
     argmax = evaluation.binarisation == "argmax"
-    table = []
+    by_argmax, by_level = [], []
     for case in cases:
         maps = np.moveaxis(discard(predict(case).probabilities.numpy(), evaluation.discard_below), 1, 0)
         truth = np.moveaxis(labels[index.rows([case]), 0] >= 0.5, 1, 0)
+        by_level.append([search.dice_at_thresholds(p, t, levels) for p, t in zip(maps, truth, strict=True)])
         if argmax:
-            scored = [np.array([search.dice(p, t)]) for p, t in zip(search.argmax_classes(maps), truth, strict=True)]
-        else:
-            scored = [search.dice_at_thresholds(p, t, levels) for p, t in zip(maps, truth, strict=True)]
-        table.append(scored)
-    scores = np.asarray(table)
-    result = []
+            by_argmax.append([[search.dice(p, t)] for p, t in zip(search.argmax_classes(maps), truth, strict=True)])
+    curves = np.asarray(by_level)
+    best: list[Row] = []
+    curve: list[Row] = []
     for k, name in enumerate(dataset.classes):
-        level, score = search.best_threshold(scores[:, k], np.array([np.nan]) if argmax else levels)
-        result.append((name, float("nan") if argmax else level, score))
-    return result
+        scores, at = (np.asarray(by_argmax)[:, k], np.array([np.nan])) if argmax else (curves[:, k], levels)
+        level, score = search.best_threshold(scores, at)
+        best.append((name, float("nan") if argmax else level, score))
+        means = search.mean_over_cases(curves[:, k])
+        curve += [(name, float(at), float(mean)) for at, mean in zip(levels, means, strict=True)]
+    return best, curve
+
+
+def _write_rows(path: Path, rows: list[Row]) -> None:
+    lines = ["class,threshold,dice", *(f"{name},{level!r},{score!r}" for name, level, score in rows)]
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def discard(probabilities: np.ndarray, below: float) -> np.ndarray:
@@ -149,8 +162,9 @@ def infer(
     deterministic: bool = True,
     predictions: Path,
     threshold: Path,
+    threshold_curve: Path,
 ) -> None:
-    """Write ``<case>.nii.gz``, float32 (X, Y, Z, K), for every test case into ``predictions``, and ``threshold.csv``.
+    """Write ``<case>.nii.gz``, float32 (X, Y, Z, K), for every test case into ``predictions``, and both tables.
 
     Parameters
     ----------
@@ -159,6 +173,7 @@ def infer(
         member.
     threshold : table of ``class,threshold,dice``, the Dice being the mean over training and validation cases; with
         ``evaluation.binarisation: argmax`` the threshold is ``nan`` and the Dice that of the argmax.
+    threshold_curve : table of the same columns with a row for each class and threshold tried.
 
     Raises
     ------
@@ -166,7 +181,7 @@ def infer(
         though asked for.
     """
     from penumbra.data.case import IMAGE, read_affine, write_class_map
-    from penumbra.data.geometry import read_geometries, to_native
+    from penumbra.data.geometry import from_items, read_geometries, to_native
 
     place = devices.choose(device)
     devices.prepare(place, threads=candidate.training.torch_threads, deterministic=deterministic)
@@ -205,9 +220,9 @@ def infer(
         with atomic_folder(predictions) as folder:
             for case in cases["test"]:
                 maps = counted(case).probabilities.numpy()
-                native = to_native(np.moveaxis(maps, 0, -1), geometries[case])
+                native = to_native(from_items(maps, geometries[case]), geometries[case])
                 native = discard(np.clip(native, 0, 1).astype(np.float32), dataset.evaluation.discard_below)
                 write_class_map(folder / f"{case}.nii.gz", native, read_affine(cases_folder / case / IMAGE))
-        rows = find_threshold(counted, seen, index, labels, dataset)
-    lines = ["class,threshold,dice", *(f"{name},{level!r},{score!r}" for name, level, score in rows)]
-    write_text(threshold, "\n".join(lines) + "\n")
+        best, curve = find_threshold(counted, seen, index, labels, dataset)
+    _write_rows(threshold, best)
+    _write_rows(threshold_curve, curve)

@@ -12,12 +12,12 @@ from penumbra.training.model import Model
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction of a batch of slices, on the device of the images.
+    """The prediction of a batch of slices or volumes, on the device of the images.
 
     Attributes
     ----------
-    probabilities : (B, K, H, W) float32 in [0, 1], foreground classes only.
-    samples : (S, B, K, H, W), draws of the segmentation as probabilities, or None where the method has none.
+    probabilities : (B, K, H, W) or (B, K, H, W, D) float32 in [0, 1], foreground classes only.
+    samples : (S, B, K, ...), draws of the segmentation as probabilities, or None where the method has none.
     """
 
     probabilities: torch.Tensor

@@ -12,7 +12,7 @@ from penumbra.networks.output import ModelOutput
 
 
 def log_outcomes(output: ModelOutput, floor: float) -> torch.Tensor:
-    """Logarithms of the outcomes' probabilities, (B, G, M, H, W) as :class:`ModelOutput` describes them.
+    """Logarithms of the outcomes' probabilities, (B, G, M, ...) as :class:`ModelOutput` describes them.
 
     They are the activation's own where it has them. Otherwise they are rebuilt from the probabilities: one group,
     background being what the classes leave, and no probability counting as less than ``floor``. Where one does, it
@@ -26,7 +26,7 @@ def log_outcomes(output: ModelOutput, floor: float) -> torch.Tensor:
 
 
 def label_outcomes(target: torch.Tensor, groups: int) -> torch.Tensor:
-    """Labels (B, K, H, W) in [0, 1] as shares of outcomes (B, G, M, H, W), which sum to 1 over M.
+    """Labels (B, K, ...) in [0, 1] as shares of outcomes (B, G, M, ...), which sum to 1 over M.
 
     The first outcome of a group is what its classes leave of 1. Classes of one group that sum to more than 1 (a voxel
     that binarisation gave to two classes) are divided by their sum.
@@ -39,7 +39,9 @@ def label_outcomes(target: torch.Tensor, groups: int) -> torch.Tensor:
 
 
 def outcome_weights(weights: Sequence[float], classes: int, groups: int, like: torch.Tensor) -> torch.Tensor:
-    """Weights of background and K classes, K + 1 numbers, as (G, M, 1, 1); background's stands in every group.
+    """Weights of background and K classes, K + 1 numbers, for outcomes ``like`` (B, G, M, ...): (G, M, 1, ...).
+
+    Background's stands in every group.
 
     Raises
     ------
@@ -53,4 +55,4 @@ def outcome_weights(weights: Sequence[float], classes: int, groups: int, like: t
     background, *others = weights
     size = classes // groups
     rows = [[background, *others[k : k + size]] for k in range(0, classes, size)]
-    return like.new_tensor(rows)[:, :, None, None]
+    return like.new_tensor(rows).reshape(groups, size + 1, *[1] * (like.ndim - 3))

@@ -65,7 +65,7 @@ def build(
     epsilon: Annotated[float, Field(gt=0)] = 1.0,
     reduction: Literal["sum", "mean"] = "sum",
 ) -> Callable[[ModelOutput, torch.Tensor], torch.Tensor]:
-    """Make ``loss(output, target (B, K, H, W)) -> scalar``.
+    """Make ``loss(output, target (B, K, ...)) -> scalar``.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def cross_entropy_loss(
     reduction: Literal["mean", "weighted_mean", "sum"] = "mean",
     floor: float = 1e-6,
 ) -> torch.Tensor:
-    """Cross-entropy of a model's output against targets (B, K, H, W) in [0, 1]; a non-negative scalar.
+    """Cross-entropy of a model's output against targets (B, K, ...) in [0, 1]; a non-negative scalar.
 
     ``weights`` and ``reduction`` as :func:`build` describes them.
 
@@ -63,7 +63,7 @@ def build(
     reduction: Literal["mean", "weighted_mean", "sum"] = "mean",
     floor: Annotated[float, Field(gt=0, lt=0.5)] = 0.000001,
 ) -> Callable[[ModelOutput, torch.Tensor], torch.Tensor]:
-    """Make ``loss(output, target (B, K, H, W)) -> scalar``.
+    """Make ``loss(output, target (B, K, ...)) -> scalar``.
 
     Parameters
     ----------

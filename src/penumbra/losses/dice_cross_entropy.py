@@ -26,7 +26,7 @@ def build(
     weights: tuple[Annotated[float, Field(ge=0)], ...] = (),
     floor: Annotated[float, Field(gt=0, lt=0.5)] = 0.000001,
 ) -> Callable[[ModelOutput, torch.Tensor], torch.Tensor]:
-    """Make ``loss(output, target (B, K, H, W)) -> scalar``.
+    """Make ``loss(output, target (B, K, ...)) -> scalar``.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def log_cosh_dice_loss(
 def build(
     *, smooth: Annotated[float, Field(gt=0)] = 1.0, per_class: bool = False
 ) -> Callable[[ModelOutput, torch.Tensor], torch.Tensor]:
-    """Make ``loss(output, target (B, K, H, W)) -> scalar``.
+    """Make ``loss(output, target (B, K, ...)) -> scalar``.
 
     Parameters
     ----------

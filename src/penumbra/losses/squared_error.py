@@ -29,7 +29,7 @@ def squared_error_loss(
 
 
 def build(*, reduction: Literal["mean", "sum"] = "mean") -> Callable[[ModelOutput, torch.Tensor], torch.Tensor]:
-    """Make ``loss(output, target (B, K, H, W)) -> scalar``.
+    """Make ``loss(output, target (B, K, ...)) -> scalar``.
 
     Parameters
     ----------

@@ -4,25 +4,30 @@ A lesion is a connected component of a boolean map, of voxels that share a face 
 components are first removed from prediction *and* reference by :func:`remove_small`, a step of its own: in the released
 code it comes before every metric, overlap and volume included.
 
-Two conventions, which differ where the text (it refers to Nair et al. 2020, Medical Image Analysis 59) and the released
-code do:
+Two conventions. ``released`` is what the thesis' released code does. ``text`` is the definition that the thesis' text
+refers to ("as defined in [75]": Nair et al. 2020, Medical Image Analysis 59), taken from the code that its first author
+released (github.com/tanyanair/segmentation_uncertainty); the wording of the article itself was not checked.
 
 =====================  ==========================================  ===============================================
 point                  ``released`` (made the published numbers)   ``text``
 =====================  ==========================================  ===============================================
-a reference lesion     at least ``overlap`` (3) of its voxels are  so, or more than half of its voxels are predicted
+prediction             as it is                                    grown by one voxel to all 18 neighbours
+a reference lesion     at least ``overlap`` (3) of its voxels are  so, or at least half of its voxels are
 is found when          predicted
-a predicted lesion     it shares fewer than ``overlap`` voxels     it has no reference lesion of which it covers
-is false when          with all reference lesions together         ``overlap`` voxels or more than half
-false discovery rate   false / (found reference lesions + false)   false / predicted lesions
-is undefined           without a reference lesion                  without a predicted lesion
-size of a predicted    that of the largest predicted lesion on     its own
+a predicted lesion     it shares fewer than ``overlap`` voxels     grown, it touches no reference lesion that is
+is false when          with all reference lesions together         found
+false discovery rate   without a reference lesion                  only where nothing is found and nothing false
+is undefined
+size of a predicted    that of the largest predicted lesion on     its own, not grown
 lesion, for size bins  the same reference lesion (see below)
 =====================  ==========================================  ===============================================
 
-The released denominator mixes lesions counted in the reference with lesions counted in the prediction. A reference
-lesion smaller than ``overlap`` can never be found there. The true positive rate is found / reference lesions in both,
-undefined without a reference lesion.
+In both the true positive rate is found / reference lesions, undefined without a reference lesion, and the false
+discovery rate is false / (found + false): lesions found are counted in the reference, false ones in the prediction.
+With ``released`` a reference lesion smaller than ``overlap`` can never be found. With ``text``, predicted lesions which
+grow together are one. Nair's code differs from ``text`` in three points: it numbers lesions by their faces only
+(connectivity 6), takes small lesions out of the reference alone, and gives a rate of 1 (true positive) or 0 (false
+discovery) where here it is undefined.
 
 **Size bins.** Edges ``(20, 100)`` in voxels make the bins up to 20, 21 to 100, and over 100. The released code does not
 put a predicted lesion into the bin of its own size: it takes, among the reference lesions that it touches, the one with
@@ -52,7 +57,7 @@ NO_PREDICTED_LESION = "no predicted lesion"
 NO_LESION = "no lesion found, none predicted wrongly"
 
 _RANK = {6: 1, 18: 2, 26: 3}
-_SHARE = 0.5
+_GROWTH = ndimage.generate_binary_structure(3, 2)
 _WRAP = 256
 
 
@@ -159,22 +164,14 @@ def match_lesions(
     if overlap < 1:
         raise ValueError(f"lesions meet in at least 1 voxel, got {overlap}")
     box = _box(prediction | reference)
+    if convention == "text":
+        return _match_grown(prediction, reference, _wider(box, prediction.shape), overlap, connectivity)
     predicted_labels, predicted_sizes = components(prediction[box], connectivity)
     reference_labels, reference_sizes = components(reference[box], connectivity)
     n, m = len(reference_sizes), len(predicted_sizes)
-
-    both = prediction[box] & reference[box]
-    code = reference_labels[both].astype(np.int64) * (m + 1) + predicted_labels[both]
-    pairs, shared = np.unique(code, return_counts=True)
-    of_reference, of_predicted = pairs // (m + 1), pairs % (m + 1)  # labels, from 1
+    of_reference, of_predicted, shared = _pairs(reference_labels, predicted_labels, m)
     covered = np.bincount(of_reference, shared, n + 1).astype(np.int64)
     hit = np.bincount(of_predicted, shared, m + 1).astype(np.int64)
-
-    if convention == "text":
-        found = (covered[1:] >= overlap) | (covered[1:] > _SHARE * reference_sizes)
-        meets = (shared >= overlap) | (shared > _SHARE * reference_sizes[of_reference - 1])
-        false = np.bincount(of_predicted[meets], minlength=m + 1)[1:] == 0
-        return LesionMatch(convention, reference_sizes, found, predicted_sizes, false, predicted_sizes)
 
     largest = np.zeros(n + 1, dtype=np.int64)  # of the predicted lesions on the background and on each reference lesion
     np.maximum.at(largest, of_reference, predicted_sizes[of_predicted - 1])
@@ -186,6 +183,36 @@ def match_lesions(
     if wrap_labels:
         covered, hit = _wrapped(covered), _wrapped(hit)
     return LesionMatch(convention, reference_sizes, covered[1:] >= overlap, predicted_sizes, hit[1:] < overlap, binned)
+
+
+def _match_grown(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    box: tuple[slice, ...],
+    overlap: int,
+    connectivity: Connectivity,
+) -> LesionMatch:
+    """The convention ``"text"``, in a box that holds both maps and one voxel more on every side where there is one."""
+    grown_labels, _ = components(ndimage.binary_dilation(prediction[box], _GROWTH), connectivity)
+    reference_labels, reference_sizes = components(reference[box], connectivity)
+    predicted_sizes = np.bincount(grown_labels[prediction[box]], minlength=grown_labels.max(initial=0) + 1)[1:]
+    n, m = len(reference_sizes), len(predicted_sizes)
+    of_reference, of_predicted, shared = _pairs(reference_labels, grown_labels, m)
+    covered = np.bincount(of_reference, shared, n + 1).astype(np.int64)[1:]
+    found = (covered >= overlap) | (2 * covered >= reference_sizes)
+    false = np.ones(m, dtype=bool)
+    false[of_predicted[found[of_reference - 1]] - 1] = False
+    return LesionMatch("text", reference_sizes, found, predicted_sizes, false, predicted_sizes)
+
+
+def _pairs(
+    reference_labels: np.ndarray, predicted_labels: np.ndarray, predicted: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pair of a reference and a predicted lesion that meet: both labels, from 1, and the voxels in common."""
+    both = (reference_labels > 0) & (predicted_labels > 0)
+    code = reference_labels[both].astype(np.int64) * (predicted + 1) + predicted_labels[both]
+    pairs, shared = np.unique(code, return_counts=True)
+    return pairs // (predicted + 1), pairs % (predicted + 1), shared
 
 
 def lesion_rates(match: LesionMatch) -> LesionRates:
@@ -221,11 +248,10 @@ def _rates(match: LesionMatch, low: int, high: float) -> LesionRates:
     reference, found = int(here.sum()), int(match.found[here].sum())
     predicted, false = int(there.sum()), int(match.false[there].sum())
     ltpr = Measurement(found / reference) if reference else undefined(NO_REFERENCE_LESION)
-    if match.convention == "text":
-        lfdr = Measurement(false / predicted) if predicted else undefined(NO_PREDICTED_LESION)
-    elif not reference:
+    released, sized = match.convention == "released", low > 1 or high < np.inf
+    if released and not reference:
         lfdr = undefined(NO_REFERENCE_LESION)
-    elif (low > 1 or high < np.inf) and not within(match.predicted_sizes).any():
+    elif released and sized and not within(match.predicted_sizes).any():
         lfdr = undefined(NO_PREDICTED_LESION)
     else:
         lfdr = Measurement(false / (found + false)) if found + false else undefined(NO_LESION)
@@ -247,6 +273,11 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
         (at,) = np.nonzero(rest)
         box += (slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0),)
     return box
+
+
+def _wider(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """A box with one voxel more on every side, as far as the array reaches."""
+    return tuple(slice(max(b.start - 1, 0), min(b.stop + 1, s)) for b, s in zip(box, shape, strict=True))
 
 
 def _boolean(mask: np.ndarray) -> None:

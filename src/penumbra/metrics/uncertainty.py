@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-
-def _squared_error(probability: np.ndarray, reference: np.ndarray) -> float:
-    if probability.shape != reference.shape:
-        raise ValueError(f"shapes differ: probability {probability.shape}, reference {reference.shape}")
-    difference = np.asarray(probability, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-    return float(np.sum(np.square(difference)))
+from penumbra.metrics.squared_error import mse, mse_depthless
 
 
 def brier(probability: np.ndarray, reference: np.ndarray) -> float:
@@ -22,15 +17,12 @@ def brier(probability: np.ndarray, reference: np.ndarray) -> float:
     ----------
     probability, reference : maps in [0, 1] of one shape; the reference is the average over the raters.
     """
-    return _squared_error(probability, reference) / probability.size
+    return mse(probability, reference)
 
 
 def brier_depthless(probability: np.ndarray, reference: np.ndarray) -> float:
-    """The squared error summed over (X, Y, Z) and divided by X * Y only, as ivadomed's ``mse`` does: in [0, Z].
-
-    It equals :func:`brier` times the number of slices; given for comparison with published numbers.
-    """
-    return _squared_error(probability, reference) / (probability.shape[0] * probability.shape[1])
+    """:func:`brier` times the number of slices, see :func:`penumbra.metrics.squared_error.mse_depthless`."""
+    return mse_depthless(probability, reference)
 
 
 def entropy(probability: np.ndarray) -> float:

@@ -13,7 +13,7 @@ class ModelOutput:
     """Both sides of the final activation.
 
     ``logits`` (B, channels, H, W): the network's output. ``probabilities`` (B, K, H, W): foreground classes only,
-    in [0, 1].
+    in [0, 1]. Of volumes, all have one axis more, (..., H, W, D).
 
     ``log_outcomes``: the activation's own function of that name, from logits to logarithms of probabilities
     (B, G, M, H, W), where it has one; None where probabilities are all there is. An activation that can take the

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from penumbra.config.models import USUAL_PRESET, StudyDataset
+from penumbra.metrics.rows import headline
+
 if TYPE_CHECKING:
     import pandas as pd
+
+    from penumbra.config.choices import Decision
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,11 @@ class CandidateInfo:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A data set as it is shown: title, classes, and which splits of it the study trains."""
+    """A data set as it is shown: title, classes, and which splits of it the study trains.
+
+    ``name`` is its id in the study (``scgm``, ``scgm.text`` under a preset other than the usual one), ``evaluation``
+    its key of that name as plain data; what is not in it stands at its default.
+    """
 
     name: str
     title: str
@@ -36,11 +45,33 @@ class DatasetInfo:
     hard_reference: str = "staple"
     soft_reference: str = "average"
     contrasts: tuple[str, ...] = ()
+    preset: str = USUAL_PRESET
+    published: str = ""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def base(self) -> str:
+        """The data set's own name, whatever the preset."""
+        return self.name.partition(".")[0]
+
+    @property
+    def published_name(self) -> str:
+        """What ``config/published`` calls the data set."""
+        return self.published or self.base
+
+    @property
+    def plain(self) -> str:
+        """The title without what it says in brackets."""
+        return self.title.split(" (", 1)[0]
 
     @property
     def short(self) -> str:
-        """The title without what it says in brackets."""
-        return self.title.split(" (", 1)[0]
+        """The title without what it says in brackets, followed by the preset where that is not the usual one."""
+        return self.plain if self.preset == USUAL_PRESET else f"{self.plain} [{self.preset}]"
+
+    def headline(self, metric: str) -> str:
+        """Which of a metric's two conventions the data set shows; see :func:`penumbra.metrics.rows.headline`."""
+        return headline(metric, self.evaluation)
 
     @property
     def splits(self) -> int:
@@ -62,6 +93,12 @@ class StudyContext:
     recipes: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """Resolved recipe of every candidate, by data set then candidate, as plain values."""
     dataset_configuration: dict[str, dict[str, Any]] = field(default_factory=dict)
+    presets: Mapping[str, str] = field(default_factory=dict)
+    """What each preset takes, in a sentence."""
+    choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """``title``, ``note`` and ``source`` of each choice."""
+    decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How each choice fell, by data set: ``{"dataset": [...], "candidates": {candidate: [...]}}``."""
 
     @classmethod
     def from_plain(
@@ -70,6 +107,10 @@ class StudyContext:
         study: Mapping[str, Any],
         datasets: Mapping[str, Mapping[str, Any]],
         candidates: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        *,
+        presets: Mapping[str, str] | None = None,
+        choices: Mapping[str, Mapping[str, str]] | None = None,
+        decisions: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> StudyContext:
         """The context of a study from its resolved configuration as plain data, as rules tell it to scripts.
 
@@ -79,8 +120,9 @@ class StudyContext:
         study : its configuration (:class:`penumbra.config.models.Study`).
         datasets : the data sets to show, each with ``title``, ``classes``, ``contrasts`` and ``evaluation``.
         candidates : the recipe of each candidate, by data set then name.
+        presets, choices, decisions : as the attributes of these names; nothing is told of them where they are missing.
         """
-        splits = {d["name"]: int(d["splits"]) for d in study["datasets"]}
+        own = {d.id: d for d in map(StudyDataset.model_validate, study["datasets"])}
         first = next(iter(datasets))
         labels = {c: candidates[first][c]["label"] for c in study["candidates"]}
         return cls(
@@ -92,10 +134,13 @@ class StudyContext:
                     name=d,
                     title=content["title"],
                     classes=tuple(content["classes"]),
-                    split_numbers=tuple(range(splits[d])),
+                    split_numbers=tuple(range(own[d].splits)),
                     hard_reference=content["evaluation"]["hard_reference"],
                     soft_reference=content["evaluation"]["soft_reference"],
                     contrasts=tuple(content["contrasts"]),
+                    published=content.get("published") or "",
+                    preset=own[d].preset,
+                    evaluation=dict(content["evaluation"]),
                 )
                 for d, content in datasets.items()
             },
@@ -104,7 +149,24 @@ class StudyContext:
             level=float(study["level"]),
             recipes={d: {c: dict(candidates[d][c]) for c in study["candidates"]} for d in datasets},
             dataset_configuration={d: dict(content) for d, content in datasets.items()},
+            presets=presets or {},
+            choices=choices or {},
+            decisions=decisions or {},
         )
+
+    @classmethod
+    def from_told(cls, told: Mapping[str, Any]) -> StudyContext:
+        """The context of a study from what a rule tells its script; see :meth:`from_plain`."""
+        more = {key: told.get(key) for key in ("presets", "choices", "decisions")}
+        return cls.from_plain(told["name"], told["study"], told["datasets"], told["candidates"], **more)
+
+    def decided(self, dataset: str, candidate: str | None = None) -> list[Decision]:
+        """How each choice fell for a data set, or for a candidate on it."""
+        content = self.decisions.get(dataset, {})
+        found: list[Decision] = (
+            content.get("dataset", []) if candidate is None else content.get("candidates", {}).get(candidate, [])
+        )
+        return found
 
     def only(self, datasets: list[str] | None) -> StudyContext:
         """The same study over some of its data sets; ``None`` keeps all."""
@@ -119,7 +181,7 @@ class StudyContext:
         return groups
 
 
-FRAMEWORKS = {"Conv": "Conventional"}
+FRAMEWORKS = {"Conv": "Conventional", "Hard": "Hard labels", "Soft": "Soft labels"}
 
 
 def candidate_infos(labels: Mapping[str, str], frameworks: Mapping[str, str] | None = None) -> dict[str, CandidateInfo]:

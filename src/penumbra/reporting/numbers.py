@@ -47,7 +47,13 @@ COLUMNS = (
 )
 
 
+MOST_DECIMALS = 6
+"""A number that would need more is shown as a power of ten, with two digits."""
+
+
 def _rounded(value: float, decimals: int) -> str:
+    if decimals > MOST_DECIMALS:
+        return f"{value:.1e}"
     text = f"{value:.{decimals}f}"
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
 
@@ -72,7 +78,7 @@ def show(
     ----------
     value, std : in their own unit; ``std=None`` shows the value alone, a NaN ``± n/a`` (one training has no spread).
     scale : what both are multiplied by (100 for per cent).
-    decimals : digits after the point.
+    decimals : digits after the point; more than :data:`MOST_DECIMALS` give a power of ten.
     n : number of values behind it, told only where it is undefined.
     """
     if value is None or not math.isfinite(value):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penumbra import parts
+from penumbra.claims.section import claims_section, read_verdicts
 from penumbra.errors import PenumbraError
 from penumbra.files import write_table, write_text
 from penumbra.metrics.rows import METRICS
@@ -20,8 +21,11 @@ from penumbra.reporting.numbers import CellIndex, row_filter
 if TYPE_CHECKING:
     import pandas as pd
 
-TOLD = ("dice", "avd", "brier", "entropy_error", "ece", "composite")
-"""Metrics whose tests are told in words: the classes' own where there are any; all others are counted only."""
+TOLD = ("dice", "avd", "mse", "ltpr", "lfdr", "brier", "entropy_error", "ece", "composite")
+"""Metrics whose tests are told in words: the classes' own where there are any; all others are counted only.
+
+Of a metric with two conventions, the one that the data set shows.
+"""
 
 CELLS_SUFFIX = ".cells.csv"
 """The report's own numbers are indexed in ``report.cells.csv`` beside ``report.md``."""
@@ -41,6 +45,9 @@ _UNITS = {
     "fraction of reference volume": _PERCENT,
     "probability squared": _Unit(1e3, " × 10⁻³"),
     "probability squared x slices": _Unit(1e3, " × 10⁻³"),
+    "fraction of reference lesions": _PERCENT,
+    "share of voxels": _PERCENT,
+    "share of voxels x slices": _PERCENT,
     "nat": _Unit(1.0, " nats"),
     "nat per voxel": _Unit(1e3, " × 10⁻³ nats per voxel"),
     "sum of z-scores": _Unit(1.0, " standard deviations"),
@@ -88,6 +95,7 @@ def _datasets(context: StudyContext) -> list[str]:
             [
                 f"`{dataset.name}`",
                 _escape(dataset.title),
+                f"`{dataset.preset}`",
                 ", ".join(_escape(target_title(c)) for c in dataset.classes),
                 ", ".join(_escape(c) for c in dataset.contrasts),
                 dataset.splits,
@@ -95,8 +103,76 @@ def _datasets(context: StudyContext) -> list[str]:
                 evaluation.get("binarisation", ""),
             ]
         )
-    heads = ("data set", "title", "classes", "contrasts", "splits", "hard / soft reference", "binarisation")
+    heads = ("data set", "title", "preset", "classes", "contrasts", "splits", "hard / soft reference", "binarisation")
     return ["## Data sets", "", *_table(heads, rows)]
+
+
+def _spelled(value: Any) -> str:
+    return next(iter(flatten({"value": value}).values()))
+
+
+def _choices(context: StudyContext) -> list[str]:
+    """The preset of every data set and candidate, each choice as it fell, and what deviates."""
+    if not context.decisions:
+        return []
+    lines = [
+        "## Presets and deviations",
+        "",
+        "Where a paper's text and its released code part, a *preset* says what is taken; `config/choices.yaml` holds "
+        "every such choice. A data set's file, a recipe or the user may say otherwise: that is a **deviation**.",
+        "",
+    ]
+    for dataset in context.datasets.values():
+        described = context.presets.get(dataset.preset, "")
+        lines += [f"### {_escape(dataset.short)}: preset `{dataset.preset}`", ""]
+        lines += [_escape(described), ""] if described else []
+        fell: dict[tuple[str, str, str, bool], list[str]] = {}
+        for who, decisions in {
+            "": context.decided(dataset.name),
+            **{c: context.decided(dataset.name, c) for c in context.candidates},
+        }.items():
+            for d in decisions:
+                key = (d["choice"], _spelled(d["expected"]), _spelled(d["used"]), d["deviates"])
+                fell.setdefault(key, []).append(who)
+        deviating = [key[0] for key in fell if key[3]]
+        rows = [
+            (
+                f"`{choice}`",
+                _escape(context.choices.get(choice, {}).get("title", "")),
+                _whose(context, who),
+                _escape(expected),
+                f"**{_escape(used)}**" if deviates else _escape(used),
+            )
+            for (choice, expected, used, deviates), who in sorted(fell.items(), key=lambda item: not item[0][3])
+        ]
+        lines += _table(("choice", "what is decided", "of", f"`{dataset.preset}` takes", "used"), rows)
+        lines += [_deviation_sentence(context, dataset.name), ""]
+        for choice in dict.fromkeys(deviating):
+            content = context.choices.get(choice, {})
+            if content:
+                lines.append(f"- `{choice}`: {_escape(content['note'])} ({_escape(content['source'])})")
+        lines += [""] * bool(deviating)
+    return lines
+
+
+def _whose(context: StudyContext, who: Sequence[str]) -> str:
+    if who == [""]:
+        return "data set"
+    if len(who) == len(context.candidates):
+        return "all candidates"
+    return ", ".join(_escape(context.candidates[c].label) for c in who)
+
+
+def _deviation_sentence(context: StudyContext, dataset: str) -> str:
+    """Who deviates from the preset, and who follows it in everything."""
+    decided = {"the data set": context.decided(dataset)}
+    decided |= {_escape(c.label): context.decided(dataset, name) for name, c in context.candidates.items()}
+    deviating = [who for who, decisions in decided.items() if any(d["deviates"] for d in decisions)]
+    if not deviating:
+        return "No deviation: the data set and every candidate follow the preset."
+    following = [who for who in decided if who not in deviating]
+    rest = f" Following it in everything: {', '.join(following)}." if following else ""
+    return f"Deviating from the preset, in what is bold: {', '.join(deviating)}.{rest}"
 
 
 def _candidates(context: StudyContext) -> list[str]:
@@ -150,12 +226,18 @@ def _reading(context: StudyContext) -> list[str]:
         "(ddof = 1) are then taken over trainings, one a split. One training alone has no deviation: n/a.",
         "- **undefined**: a metric that cannot be computed (no reference voxel, a prediction that is not finite) is "
         "left out of the mean and counted below its table, never set to zero.",
+        "- **[preset]** behind a data set's name: it was prepared, split, trained and shown under that preset; without "
+        "one, under `published`.",
         f"- **tests**: two-sided Wilcoxon signed-rank test of each candidate against {reference}, paired by split, on "
         f"the trainings' means. \\*\\* marks p < {context.level:g} without correction, as the thesis does; † marks "
         "that it stays below after Holm's correction over the candidates.",
         "- **ECE**: expected calibration error over ten bins of the highest class probability, background included. As "
         "published, the bins are open on the right, so that voxels of confidence exactly 1, most of the background, "
-        "count nowhere; `closed` counts them in the last bin. The two differ widely.",
+        "count nowhere; `closed` counts them in the last bin. The two differ widely. Which comes first, or stands "
+        "alone, is what the data set's `evaluation.last_bin` says.",
+        "- **MSE**: squared error of the binarised prediction against the hard reference. Published values divide it "
+        "by the voxels of one slice, so that it grows with the number of slices; `evaluation.squared_error: voxels` "
+        "divides by all.",
         "- **entropy**: natural logarithm, one term −p log p a voxel and class, summed (Eq. 5.1); per voxel divided by "
         "the number of voxels. The thesis leaves the normalisation of its own values open.",
         "- **where a number comes from**: `.cells.csv` beside every table and this report, and the `.csv` of every "
@@ -295,7 +377,8 @@ def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, 
             )
             for name, (count, estimator) in counts.items()
         }  # fmt: skip
-        told = here[here["metric"].isin(TOLD) & ((here["metric"] != "entropy_error") | (here["target"] == "image"))]
+        names = {dataset.headline(metric) for metric in TOLD}
+        told = here[here["metric"].isin(names) & ((here["metric"] != "entropy_error") | (here["target"] == "image"))]
         told = told[told["mean_difference"].notna()]
         smallest = min(1.0, 2.0 / 2.0**dataset.splits)
         lines += [
@@ -313,19 +396,26 @@ def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, 
             )  # fmt: skip
             lines += [
                 f"With {dataset.splits} split{'s' * (dataset.splits != 1)} the test cannot give less than p = {bound}: "
-                "that nothing is marked says nothing about the candidates. All differences in Dice score, AVD, Brier "
-                "score, entropy error, ECE and composite score:",
+                "that nothing is marked says nothing about the candidates. All differences told in words "
+                f"({_listed(told)}):",
                 "",
             ]
         else:
             told = told[told["p"] < context.level]
             lines += [
-                "Differences in Dice score, AVD, Brier score, entropy error, ECE and composite score among these:",
+                "Differences among these, of the metrics that are told in words"
+                + (f" ({_listed(told)}):" if len(told) else ":"),
                 "",
             ]
         lines += [f"- {words.difference(row)}" for row in _records(told)] or ["- none"]
         lines.append("")
     return lines
+
+
+def _listed(told: pd.DataFrame) -> str:
+    """The metrics told, in the order of the table of metrics."""
+    here = set(told["metric"])
+    return "; ".join(metric.label for name, metric in METRICS.items() if name in here)
 
 
 def write_report(
@@ -335,15 +425,18 @@ def write_report(
     tables: Sequence[str | Path],
     figures: Sequence[str | Path],
     out: str | Path,
+    claims: str | Path | None = None,
 ) -> list[Path]:
     """Write ``report.md`` of one study, and ``report.cells.csv`` with the origin of every number in its text.
 
     Parameters
     ----------
-    told : the study as plain data: ``name``, ``study`` (with ``tables`` and ``figures``), ``datasets``, ``candidates``.
+    told : the study as plain data, as :meth:`StudyContext.from_told` takes it; ``study`` with its ``tables`` and
+        ``figures``.
     tests : the study's ``tests.csv``, or None.
     tables, figures : the files of its tables and figures; those ending in ``.md`` and ``.png`` are shown.
     out : ``studies/<study>/report.md``; links are relative to its folder.
+    claims : the study's ``claims.csv``, or None.
 
     Raises
     ------
@@ -351,7 +444,7 @@ def write_report(
     """
     out = Path(out)
     study = told["study"]
-    context = StudyContext.from_plain(told["name"], study, told["datasets"], told["candidates"])
+    context = StudyContext.from_told(told)
     index = CellIndex("report")
     lines = [f"# {_escape(study['title'])}", "", f"Study `{told['name']}`. Paper: {_escape(study['paper'])}."]
     if study.get("published"):
@@ -361,8 +454,10 @@ def write_report(
         )
     lines.append("")
     lines += _datasets(context)
+    lines += _choices(context)
     lines += _candidates(context)
     lines += _reading(context)
+    lines += [] if claims is None else claims_section(read_verdicts(claims), index)
     lines += _tables(study.get("tables") or {}, [Path(p) for p in tables], out)
     lines += _figures(study.get("figures") or {}, [Path(p) for p in figures], out, context)
     lines += _tests(context, read_tests(tests), index, str(tests))

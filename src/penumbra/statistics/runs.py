@@ -11,7 +11,7 @@ def run_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """One value for each run, target and metric: the mean over the cases where the metric is defined.
 
     What is measured over a whole run already (scope ``"run"``, e.g. the expected calibration error) is taken as it is;
-    rows of a reliability diagram's bins are left out.
+    rows of bins (of a reliability diagram, a histogram, a size of lesions) are left out.
 
     Returns
     -------

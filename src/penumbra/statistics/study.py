@@ -11,7 +11,7 @@ import pandas as pd
 from penumbra.errors import PenumbraError
 from penumbra.files import write_table
 from penumbra.metrics.composite import composite
-from penumbra.metrics.rows import read_rows
+from penumbra.metrics.rows import judges, read_rows
 from penumbra.seeds import generator
 from penumbra.statistics.bootstrap import mean_interval
 from penumbra.statistics.effect_size import rank_biserial
@@ -25,7 +25,6 @@ COLUMNS = [
     "p", "p_holm", "significant_raw", "significant", "status",
 ]  # fmt: skip
 FAMILY = ["dataset", "target", "metric", "view"]
-NOT_TESTED = ("entropy_reference", "ece_dropped")
 
 
 def select(
@@ -85,7 +84,8 @@ def test_study(
     pairs a case with itself in the same split. In the second view a case that is tested in several splits makes several
     pairs, which are not independent: its p-values are too small and its intervals too narrow, it is there to show the
     cases. Metrics over a whole run have the first view only. The composite score of the study's candidates is tested
-    like a metric. Pairs where either value is undefined are left out and counted in ``n_undefined``.
+    like a metric. What describes and does not judge (:func:`penumbra.metrics.rows.judges`), and bins, are not tested.
+    Pairs where either value is undefined are left out and counted in ``n_undefined``.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def test_study(
     candidates = [c for c in dict.fromkeys(candidates) if c != reference]
     metrics = select(metrics, [reference, *candidates], splits)
     metrics = pd.concat([metrics, composite(metrics)], ignore_index=True)
-    metrics = metrics[metrics["bin"].isna() & ~metrics["metric"].isin(list(NOT_TESTED))]
+    metrics = metrics[metrics["bin"].isna() & metrics["metric"].map(judges).astype(bool)]
     compared = [reference, *candidates]
     views = {"split": (run_means(metrics), ["split"]), "case": (metrics[metrics["scope"] == "case"], ["split", "case"])}
     rows = []

@@ -31,6 +31,7 @@ class Quantity:
     decimals : digits after the point; None shows three significant digits of the column's largest mean.
     per : one column for each class, or one for the image.
     published : name in the published table, and ``published_note`` what stands in the way of a direct comparison.
+    bin : which bin of the metric, where it has any.
     """
 
     metric: str
@@ -42,6 +43,7 @@ class Quantity:
     per: Literal["class", "image"] = "class"
     published: str | None = None
     published_note: str = ""
+    bin: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """Columns that stand side by side, over all candidates."""
+    """Columns that stand side by side, over all candidates; ``heads`` say what groups and labels of rows are."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    heads: tuple[str, str] = ("Framework", "Candidate")
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,9 @@ class Table:
 
 TableFunction = Callable[[StudyData, StudyContext, str, str], Table]
 """What a table part builds: ``(data, context, exhibit id, title) -> Table``."""
+
+Quantities = Callable[[DatasetInfo], Sequence[Quantity]]
+"""The columns of a data set: data sets may follow different conventions."""
 
 
 @dataclass
@@ -146,7 +152,7 @@ def _pick(frame: pd.DataFrame, **equal: Any) -> pd.DataFrame:
 
 
 def _test(tests: pd.DataFrame | None, column: Column, candidate: str) -> dict[str, float]:
-    if tests is None or tests.empty:
+    if tests is None or tests.empty or column.quantity.bin is not None:
         return {}
     row = _pick(
         tests,
@@ -167,23 +173,22 @@ def _significant_digits(values: Sequence[float], scale: float) -> int:
 def _published(published: pd.DataFrame | None, tables: Sequence[str], column: Column) -> pd.DataFrame | None:
     if published is None or published.empty or column.quantity.published is None:
         return None
-    rows = _pick(published, dataset=column.dataset.name, target=column.target, metric=column.quantity.published)
+    name, metric = column.dataset.published_name, column.quantity.published
+    rows = _pick(published, dataset=name, target=column.target, metric=metric)
     return rows[rows["table"].astype(str).isin(tables)]
 
 
 UNIT_FACTORS = {"%": 100.0, "1e-2": 1e2, "1e-3": 1e3, "1e-4": 1e4}
 """A published number is this multiple of the value it stands for."""
-NOTE_MARKS = ("§", "¶", "‖")
+NOTE_MARKS = ("§", "¶", "‖", "§§", "¶¶", "‖‖")
 
 
-def _blocks(
-    datasets: Sequence[DatasetInfo], quantities: Sequence[Quantity]
-) -> list[list[tuple[DatasetInfo, Quantity, str]]]:
+def _blocks(datasets: Sequence[DatasetInfo], quantities: Quantities) -> list[list[tuple[DatasetInfo, Quantity, str]]]:
     blocks: list[list[tuple[DatasetInfo, Quantity, str]]] = []
     for dataset in datasets:
         columns = [
             (dataset, quantity, target)
-            for quantity in quantities
+            for quantity in quantities(dataset)
             for target in (dataset.classes if quantity.per == "class" else ("image",))
         ]
         if blocks and len(blocks[-1]) + len(columns) <= MAXIMUM_COLUMNS:
@@ -193,7 +198,7 @@ def _blocks(
     return blocks
 
 
-class _Builder:
+class Builder:
     """Fills the blocks of one table, recording every number in the cell index as it is formatted."""
 
     def __init__(self, data: StudyData, context: StudyContext, exhibit: str, tables: Sequence[str]) -> None:
@@ -202,7 +207,8 @@ class _Builder:
         self.tidy: list[dict[str, Any]] = []
         self.undefined: list[str] = []
         self.published_notes: dict[str, str] = {}
-        self.has_published = self.has_tests = False
+        self.published_tables: set[str] = set()
+        self.has_tests = False
 
     def block(self, layout: Sequence[tuple[DatasetInfo, Quantity, str]]) -> Block:
         """One block, column after column."""
@@ -231,6 +237,8 @@ class _Builder:
     ) -> tuple[Column, list[Cell]]:
         """One column: summaries of all candidates first, since the best one and the digits depend on all of them."""
         metrics = _pick(self.data.metrics, dataset=dataset.name, metric=quantity.metric, target=target)
+        if quantity.bin is not None:
+            metrics = _pick(metrics, bin=quantity.bin).assign(bin=None)
         means = run_means(metrics)
         summaries = {
             c.name: _summarise(_pick(metrics, candidate=c.name), _pick(means, candidate=c.name)) for c in candidates
@@ -265,7 +273,7 @@ class _Builder:
         self.has_tests |= bool(test)
         if summary.n_undefined or summary.n < dataset.splits:
             marks += ("‡",)
-            where = f"{candidate.label}, {dataset.short}, {quantity.heading.lower()} of {target_title(column.target)}"
+            where = f"{candidate.label}, {dataset.short}, {quantity.heading} of {target_title(column.target)}"
             if summary.missing:
                 self.undefined.append(f"{where}: no metrics, the run is missing or failed")
             else:
@@ -299,7 +307,7 @@ class _Builder:
             best=best,
             status=status,
             source=self.data.source(dataset.name),
-            filter=row_filter(candidate=candidate.name, metric=quantity.metric, target=column.target),
+            filter=row_filter(candidate=candidate.name, metric=quantity.metric, target=column.target, bin=quantity.bin),
         )
         if summary.missing:
             shown = Shown("missing (n=0)")
@@ -316,6 +324,7 @@ class _Builder:
                 "label": candidate.label,
                 "metric": quantity.metric,
                 "target": column.target,
+                "bin": quantity.bin,
                 "mean": summary.mean,
                 "std": summary.std,
                 "n_splits": summary.n,
@@ -348,7 +357,8 @@ class _Builder:
                 continue
             row = rows.iloc[0]
             factor = UNIT_FACTORS.get(str(row["unit"]), 1.0)
-            note = column.quantity.published_note
+            remark = row.get("note")
+            notes = [n for n in (column.quantity.published_note, remark if isinstance(remark, str) else "") if n]
             mean, std = float(row["mean"]) / factor, float(row["std"]) / factor
             shown = self.index.number(
                 mean,
@@ -366,18 +376,54 @@ class _Builder:
                 unit=row["unit"],
                 significant=row["significant"] == "yes",
                 source=f"published table, table {row['table']}",
-                status=note or "ok",
+                status=" ".join(notes) or "ok",
             )
+            self.published_tables.add(str(row["table"]))
             marks = ("**",) * (row["significant"] == "yes")
-            if note:
-                marks += (
-                    self.published_notes.setdefault(note, NOTE_MARKS[len(self.published_notes) % len(NOTE_MARKS)]),
-                )
+            for note in notes:
+                mark = NOTE_MARKS[len(self.published_notes) % len(NOTE_MARKS)]
+                marks += (self.published_notes.setdefault(note, mark),)
             cells.append(Cell(shown, False, marks))
-        if not any(cell.shown for cell in cells):
-            return []
-        self.has_published = True
-        return [Row(group, label, "published", tuple(cells))]
+        return [Row(group, label, "published", tuple(cells))] if any(cell.shown for cell in cells) else []
+
+    def notes(self) -> list[str]:
+        """What stands below the table: how its numbers came about, and what each mark means."""
+        context = self.context
+        counts = ", ".join(f"{d.short}: {d.splits}" for d in context.datasets.values())
+        level = f"{context.level:g}"
+        reference = context.candidates[context.reference].label
+        notes = [
+            f"Mean ± standard deviation (ddof = 1) over trainings, one training a split ({counts}), of the mean over "
+            "the test cases of each; n/a where one training alone gives no deviation. Bold: best mean of the column, "
+            "as shown."
+        ]
+        if self.has_tests:
+            notes.append(
+                f"** p < {level}, two-sided Wilcoxon signed-rank test against {reference} (ref), paired by split, not "
+                f"corrected; † still below {level} after Holm's correction."
+            )
+            for d in context.datasets.values():
+                if smallest_p(d.splits) >= context.level:
+                    notes.append(
+                        f"{d.short}: with {d.splits} split{'s' * (d.splits != 1)} that test cannot give less than "
+                        f"p = {smallest_p(d.splits):g}, so no mark can appear."
+                    )
+        else:
+            notes.append("No tests against the reference were given.")
+        if self.published_tables:
+            notes.append(
+                "Lines 'published' repeat the paper's own numbers (table or section "
+                f"{', '.join(sorted(self.published_tables))}), in the columns whose data set is the paper's."
+            )
+            notes += [f"{mark} {note.removesuffix('.')}." for note, mark in self.published_notes.items()]
+        return notes + [f"‡ {line}." for line in _merged(self.undefined)]
+
+    def table(self, title: str, caption: str, blocks: Sequence[Block]) -> Table:
+        """The finished table of blocks that this builder filled."""
+        import pandas as pd
+
+        tidy = pd.DataFrame(self.tidy).astype({"bin": "Int64"})
+        return Table(self.index.exhibit, title, caption, tuple(blocks), tuple(self.notes()), tidy, self.index)
 
 
 def smallest_p(n: int) -> float:
@@ -390,12 +436,12 @@ def fill(
     context: StudyContext,
     exhibit: str,
     title: str,
-    quantities: Sequence[Quantity],
+    quantities: Quantities,
     *,
     caption: str,
     published_tables: Sequence[str] = (),
 ) -> Table:
-    """A table of ``quantities`` for all data sets and candidates of ``context``.
+    """A table of the ``quantities`` of each data set, for all data sets and candidates of ``context``.
 
     The mean over the cases of a run is taken first, then mean and std (ddof=1) over splits. The best mean of each
     column as displayed is bold; ``**`` marks p < level of the two-sided Wilcoxon test against the reference, paired by
@@ -405,38 +451,9 @@ def fill(
     ----------
     published_tables : names of the tables (column ``table``) of the published numbers that this table stands beside.
     """
-    import pandas as pd
-
-    builder = _Builder(data, context, exhibit, published_tables)
-    blocks = tuple(builder.block(layout) for layout in _blocks(list(context.datasets.values()), quantities))
-    counts = ", ".join(f"{d.short}: {d.splits}" for d in context.datasets.values())
-    level = f"{context.level:g}"
-    reference = context.candidates[context.reference].label
-    notes = [
-        f"Mean ± standard deviation (ddof = 1) over trainings, one training a split ({counts}), of the mean over the "
-        "test cases of each; n/a where one training alone gives no deviation. Bold: best mean of the column, as shown."
-    ]
-    if builder.has_tests:
-        notes.append(
-            f"** p < {level}, two-sided Wilcoxon signed-rank test against {reference} (ref), paired by split, not "
-            f"corrected; † still below {level} after Holm's correction."
-        )
-        for d in context.datasets.values():
-            if smallest_p(d.splits) >= context.level:
-                notes.append(
-                    f"{d.short}: with {d.splits} split{'s' * (d.splits != 1)} that test cannot give less than "
-                    f"p = {smallest_p(d.splits):g}, so no mark can appear."
-                )
-    else:
-        notes.append("No tests against the reference were given.")
-    if builder.has_published:
-        notes.append(
-            f"Lines 'published' repeat the paper's own numbers (table or section {', '.join(published_tables)}), "
-            "in the columns whose data set is the paper's."
-        )
-        notes += [f"{mark} {note}" for note, mark in builder.published_notes.items()]
-    notes += [f"‡ {line}." for line in _merged(builder.undefined)]
-    return Table(exhibit, title, caption, blocks, tuple(notes), pd.DataFrame(builder.tidy), builder.index)
+    builder = Builder(data, context, exhibit, published_tables)
+    blocks = [builder.block(layout) for layout in _blocks(list(context.datasets.values()), quantities)]
+    return builder.table(title, caption, blocks)
 
 
 def _merged(lines: list[str], most: int = 12) -> list[str]:
@@ -444,4 +461,16 @@ def _merged(lines: list[str], most: int = 12) -> list[str]:
     return kept if len(kept) <= most else [*kept[:most], f"and {len(kept) - most} more cells, told in the csv"]
 
 
-__all__ = ["Block", "Cell", "Column", "Quantity", "Row", "Table", "TableFunction", "fill", "smallest_p"]
+__all__ = [
+    "Block",
+    "Builder",
+    "Cell",
+    "Column",
+    "Quantities",
+    "Quantity",
+    "Row",
+    "Table",
+    "TableFunction",
+    "fill",
+    "smallest_p",
+]

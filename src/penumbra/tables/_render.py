@@ -64,7 +64,7 @@ def _markdown_cell(cell: Cell) -> str:
 def _markdown_block(block: Block) -> list[str]:
     grouped = any(row.group for row in block.rows)
     datasets = list(dict.fromkeys(column.headings[0] for column in block.columns))
-    heads = (["Framework"] if grouped else []) + ["Candidate"]
+    heads = list(block.heads if grouped else block.heads[1:])
     for column in block.columns:
         parts = column.headings[1:] if len(datasets) == 1 else column.headings
         heads.append("<br>".join(markdown_escape(part) for part in parts if part))

@@ -34,25 +34,26 @@ def write(
     metrics: Sequence[str | Path],
     tests: str | Path | None,
     prefix: str | Path,
+    published: str | Path | None = None,
 ) -> list[Path]:
     """Make one table of a study and write its four files.
 
     Parameters
     ----------
-    told : the study as plain data: ``name``, ``study``, ``datasets`` and ``candidates`` as in
-        :meth:`StudyContext.from_plain`, ``exhibit`` (``part``, ``title``, ``options``), and ``published`` (path of a
-        file of ``config/published``, or "").
+    told : the study as plain data: what :meth:`StudyContext.from_told` takes, ``exhibit`` (``part``, ``title``,
+        ``options``).
     exhibit : the table's name in the study.
     metrics : the long metrics of the table's data sets.
     tests : the study's ``tests.csv``, or None.
+    published : a file of ``config/published``, or None.
     prefix : ``studies/<study>/tables/<id>``, to which the suffixes :data:`SUFFIXES` are added.
 
     Raises
     ------
     PenumbraError : a file cannot be read or written.
     """
-    context = StudyContext.from_plain(told["name"], told["study"], told["datasets"], told["candidates"])
-    data = read_data(context, metrics, tests, told.get("published") or None)
+    context = StudyContext.from_told(told)
+    data = read_data(context, metrics, tests, published)
     content = told["exhibit"]
     table = parts.build("table", content["part"], content["options"])(data, context, exhibit, content["title"])
     return write_table_files(table, prefix)

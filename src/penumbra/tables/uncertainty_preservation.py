@@ -59,6 +59,6 @@ def build(
         )
 
     def table(data: StudyData, context: StudyContext, exhibit: str, title: str) -> Table:
-        return fill(data, context, exhibit, title, quantities, caption=_CAPTION, published_tables=("5.2",))
+        return fill(data, context, exhibit, title, lambda _: quantities, caption=_CAPTION, published_tables=("5.2",))
 
     return table

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,14 +84,14 @@ def _read(
     cases = read_split(split, index, prepared)
     images = open_array(prepared / paths.PREPARED_IMAGES)
     targets = open_array(labels / paths.PREPARED_LABELS)
-    expected = (len(index.case), len(dataset.contrasts), *images.shape[2:])
-    if images.shape != expected:
+    expected, sides = (len(index.case), len(dataset.contrasts)), len(dataset.geometry.crop)
+    if images.shape[:2] != expected or images.ndim != 2 + sides:
         raise PenumbraError(
-            f"the prepared images have the shape {images.shape}; {expected} is expected",
+            f"the prepared images have the shape {images.shape}; {expected} and {sides} sides are expected",
             file=prepared / paths.PREPARED_IMAGES,
             cure="prepare this data set again",
         )
-    if targets.ndim != 5 or (targets.shape[0], *targets.shape[2:]) != (
+    if targets.ndim != images.ndim + 1 or (targets.shape[0], *targets.shape[2:]) != (
         len(index.case),
         len(dataset.classes),
         *images.shape[2:],
@@ -153,9 +153,10 @@ def train(
     resume_root: Path,
     digest: str,
     checkpoint_seconds: float = 60.0,
+    choices: Mapping[str, Any] | None = None,
     stop_after: int | None = None,
 ) -> dict[str, Any]:
-    """Train one member of a candidate and write ``weights.safetensors``, ``history.csv`` and ``run.json``.
+    """Train one member of a candidate; write its weights, ``history.csv``, ``progression.npz`` and ``run.json``.
 
     Parameters
     ----------
@@ -163,10 +164,11 @@ def train(
     candidate, dataset : resolved configurations (the data set's recipe already laid over the candidate).
     dataset_name, candidate_name, split_index, member, seed : name every random draw.
     device : ``"auto"``, ``"cpu"`` or ``"cuda"``. deterministic : only deterministic algorithms.
-    out_folder : where the three files go. Weights and history have equal bytes for equal inputs, device and versions.
+    out_folder : where the four files go. All but the record have equal bytes for equal inputs, device and versions.
     resume_root : folder for unfinished trainings; this one is kept in ``<digest>-<hash of names, config and data>``.
     digest : digest of the code and configuration that the training depends on.
     checkpoint_seconds : how old the saved state may become; 0 saves at each step.
+    choices : the preset that the run follows and where it deviates from it, for the record.
     stop_after : stop as if asked to after so many steps of this process.
 
     Returns
@@ -206,8 +208,14 @@ def train(
         "precision": options.precision,
         "slices": {"train": training.count, "validation": validation.count},
         "digest": digest,
+        "choices": dict(choices or {}),
     }
     write_text(out_folder / "history.csv", history_text(trainer.state.history))
+    index = read_index(prepared)
+    image, label, row = validation.raw(trainer.progression.item)
+    trainer.progression.write(
+        out_folder / "progression.npz", image=image, label=label, case=str(index.case[row]), z=int(index.z[row])
+    )
     save_weights(out_folder / "weights.safetensors", trainer.state.best)
     write_json(out_folder / "run.json", record)
     checkpoint.remove()

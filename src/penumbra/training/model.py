@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 from penumbra import parts
 from penumbra.errors import PenumbraError
 from penumbra.files import atomic_path
+from penumbra.networks.dimensions import check_dimensions
 from penumbra.networks.output import ModelOutput
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Model(torch.nn.Module):
-    """A network followed by its activation: images (B, C, H, W) to :class:`ModelOutput`.
+    """A network followed by its activation: images (B, C, H, W) or (B, C, H, W, D) to :class:`ModelOutput`.
 
     The network may run in bfloat16 under autocast; logits and probabilities are float32 (or wider) all the same.
     """
@@ -37,7 +38,13 @@ class Model(torch.nn.Module):
 
 
 def build_model(candidate: Candidate, dataset: Dataset) -> Model:
-    """The model of a candidate for a data set's contrasts and classes, initialised from torch's current seed."""
+    """The model of a candidate for a data set's contrasts and classes, initialised from torch's current seed.
+
+    Raises
+    ------
+    PenumbraError : the network takes slices and the data set holds volumes, or the reverse.
+    """
+    check_dimensions(candidate.network.name, dataset.geometry.crop)
     activation = parts.build(
         "activation", candidate.activation.name, candidate.activation.options, classes=len(dataset.classes)
     )
@@ -51,9 +58,18 @@ def build_model(candidate: Candidate, dataset: Dataset) -> Model:
     return Model(network, activation)
 
 
-def memory_format(device: torch.device, precision: str) -> torch.memory_format:
-    """The layout that convolutions are fastest in: channels last on CPUs (by a quarter, measured) and in bfloat16."""
-    return torch.channels_last if device.type == "cpu" or precision == "bfloat16" else torch.contiguous_format
+def memory_format(device: torch.device, precision: str, dimensions: int) -> torch.memory_format:
+    """The layout that convolutions are fastest in: channels last on CPUs and in bfloat16.
+
+    Measured on a CPU: a quarter of the time saved on slices, nearly half on volumes.
+
+    Parameters
+    ----------
+    dimensions : 2 for slices, 3 for volumes.
+    """
+    if device.type != "cpu" and precision != "bfloat16":
+        return torch.contiguous_format
+    return torch.channels_last if dimensions == 2 else torch.channels_last_3d
 
 
 def copy_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -1,4 +1,7 @@
-"""The slices that a training reads: prepared arrays, gathered once onto the device where they fit."""
+"""The items that a training reads: prepared arrays, gathered once onto the device where they fit.
+
+An item is a slice, or of a data set that keeps whole volumes a case; the names speak of slices for both.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,20 @@ from penumbra import paths
 from penumbra.device import free_memory
 from penumbra.errors import PenumbraError
 from penumbra.splits import _make as splits
+from penumbra.training.progression import busiest
 
 AGAIN = "remove the folder that it lies in, so that it is made again"
 
 
 @dataclass(frozen=True)
 class Index:
-    """Which case and position each prepared slice comes from (``slices.csv``).
+    """Which case and position each prepared item comes from (``slices.csv``).
 
     Attributes
     ----------
     case : (N,) names of cases.
-    z : (N,) positions along z.
-    constant : (N,) true where a contrast of the slice has one value everywhere.
+    z : (N,) positions along z; 0 of a volume.
+    constant : (N,) true where a contrast of the item has one value everywhere.
     """
 
     case: np.ndarray
@@ -99,21 +103,21 @@ def smoothed(labels: torch.Tensor, smoothing: float) -> torch.Tensor:
 
     Parameters
     ----------
-    labels : (B, K, H, W) in [0, 1]. smoothing : in [0, 1).
+    labels : (B, K, ...) in [0, 1]. smoothing : in [0, 1).
     """
     return (1 - smoothing) * labels + smoothing / (labels.shape[1] + 1)
 
 
 class Slices:
-    """Images and training labels of chosen slices.
+    """Images and training labels of chosen items: slices or volumes.
 
     They are copied to the device once when they fit into half of its free memory, and batches are gathered there by
     index; otherwise each batch is read from the mapped files.
 
     Parameters
     ----------
-    images : (N, C, H, W), mapped. labels : (N, V, K, H, W), mapped, in [0, 1].
-    rows : (n,) the slices chosen, out of N.
+    images : (N, C, H, W) or (N, C, H, W, D), mapped. labels : (N, V, K, ...) on the same grid, mapped, in [0, 1].
+    rows : (n,) the items chosen, out of N.
     hard : binarise labels at >= 0.5, each class by itself.
     """
 
@@ -135,10 +139,10 @@ class Slices:
         return (labels >= 0.5).astype(np.uint8) if self._hard else labels
 
     def gather(self, items: torch.Tensor, variants: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (B, C, H, W) float32 and labels (B, K, H, W) float32 of ``items`` (B,), numbers below ``count``.
+        """Images (B, C, ...) float32 and labels (B, K, ...) float32 of ``items`` (B,), numbers below ``count``.
 
-        ``variants`` (B,) says which rater's label is taken. Both tensors lie on the device where slices are resident,
-        else on the CPU.
+        ``variants`` (B,) says which rater's label is taken. Both index tensors belong on :attr:`item_device`; the
+        result lies on the training's device.
         """
         if self.resident:
             images = self._image_tensor.index_select(0, items)
@@ -149,9 +153,18 @@ class Slices:
         return batch, torch.from_numpy(np.ascontiguousarray(labels, np.float32)).to(self._device)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of a slice in pixels."""
-        return self._images.shape[2], self._images.shape[3]
+    def size(self) -> tuple[int, ...]:
+        """Height and width of a slice in pixels; height, width and depth of a volume."""
+        return self._images.shape[2:]
+
+    def watched(self) -> tuple[int, int | None]:
+        """The item with the slice that has the most foreground, and that slice's z in a volume."""
+        return busiest(self._labels, self._rows)
+
+    def raw(self, item: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Image and first label of an item as prepared, not binarised, and its row among all prepared items."""
+        row = int(self._rows[item])
+        return self._images[row], self._labels[row, 0], row
 
     @property
     def item_device(self) -> torch.device:
@@ -159,12 +172,12 @@ class Slices:
         return self._device if self.resident else torch.device("cpu")
 
     def classes_present(self) -> np.ndarray:
-        """(K,) true for classes that some label of some slice holds."""
+        """(K,) true for classes that some label of some item holds."""
         if self.resident:
-            return (self._label_tensor.amax(dim=(0, 2, 3)) > 0).cpu().numpy()
+            return (self._label_tensor.amax(dim=[0, *range(2, self._label_tensor.ndim)]) > 0).cpu().numpy()
         present = np.zeros(self._labels.shape[2], bool)
         for row in self._rows:
-            present |= (self._read_labels(row[None]) > 0).any(axis=(0, 1, 3, 4))
+            present |= (self._read_labels(row[None])[0] > 0).any(axis=(0, *range(2, self._labels.ndim - 1)))
         return present
 
     def digest(self) -> str:

@@ -18,6 +18,7 @@ from penumbra.networks.output import ModelOutput
 from penumbra.seeds import generator, torch_seed
 from penumbra.training.early_stopping import Patience
 from penumbra.training.model import Model, build_model, copy_state, memory_format
+from penumbra.training.progression import Progression
 from penumbra.training.slices import Slices, smoothed
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Trainer:
         self.training, self.validation = training, validation
         self.hard, self.smoothing = candidate.labels.encoding == "hard", candidate.labels.smoothing
         torch.manual_seed(names.torch_seed("initialisation"))
-        self.format = memory_format(device, self.options.precision)
+        self.format = memory_format(device, self.options.precision, len(training.size))
         self.model: Model = build_model(candidate, dataset).to(device=device, memory_format=self.format)  # type: ignore[call-overload]
         self.loss: Loss = parts.build("loss", candidate.loss.name, candidate.loss.options)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
@@ -103,6 +104,7 @@ class Trainer:
         variants = torch.from_numpy(chosen.integers(validation.variants, size=validation.count))
         self.validation_variants = variants.to(place)
         self.validation_items = torch.arange(validation.count, device=place)
+        self.progression = Progression(frozenset(self.options.progression), *validation.watched())
 
     # ------------------------------------------------------------ saved and restored
 
@@ -114,6 +116,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "patience": [self.patience.previous, self.patience.count],
             "progress": vars(state) | {"history": [list(row) for row in state.history]},
+            "progression": [self.progression.kept_epochs, self.progression.kept],
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -121,6 +124,7 @@ class Trainer:
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.patience.previous, self.patience.count = saved["patience"]
+        self.progression.kept_epochs, self.progression.kept = saved["progression"]
         here = self.state.devices
         self.state = State(**saved["progress"])
         self.state.devices += here
@@ -208,6 +212,16 @@ class Trainer:
         self._finite(values, 0, batches, "validation")
         return math.fsum(values) / len(values)
 
+    @torch.no_grad()
+    def watch(self) -> None:
+        """Keep the prediction of the watched validation slice."""
+        self.model.eval()
+        item = self.progression.item
+        images, _ = self.validation.gather(
+            self.validation_items[item : item + 1], self.validation_variants[item : item + 1]
+        )
+        self.progression.keep(self.state.epoch, self._forward(images).probabilities)
+
     def finish_epoch(self) -> bool:
         """Validate and keep the best weights; true when the training is over."""
         state = self.state
@@ -217,5 +231,7 @@ class Trainer:
         if validation_loss < state.best_loss:
             state.best_epoch, state.best_loss, state.best = state.epoch, validation_loss, copy_state(self.model)
         over = self.patience.update(validation_loss) or state.epoch >= self.options.epochs
+        if over or state.epoch in self.progression.epochs:
+            self.watch()
         state.epoch, state.step, state.losses = state.epoch + 1, 0, []
         return over

@@ -14,8 +14,9 @@ from typing import Any
 
 from penumbra import parts, paths
 from penumbra.config.load import Configuration
-from penumbra.config.models import Candidate, Exhibit, Study
+from penumbra.config.models import ORDERS, Candidate, Exhibit, Study
 from penumbra.errors import PenumbraError
+from penumbra.networks.dimensions import check_dimensions
 from penumbra.workflow.code_digest import code_digest
 
 TABLE_SUFFIXES = ("csv", "md", "tex", "cells.csv")
@@ -48,6 +49,9 @@ class Plan:
         self.configuration = Configuration.load(content, self.root / "config")
         self.settings = self.configuration.settings
         self._code = cache(self._digest)
+        for study in self.settings.studies:
+            self._check_exhibits(study)
+            self._check_networks(study)
 
     # ------------------------------------------------------------ paths
 
@@ -67,6 +71,15 @@ class Plan:
 
     # ------------------------------------------------------------ one data set
 
+    def plain(self, dataset: str) -> str:
+        """A data set's name without its preset, under which its raw files, cases and seeds go."""
+        return self.configuration.name_and_preset(dataset)[0]
+
+    def ingested(self, dataset: str) -> dict[str, str]:
+        """The ingested cases of a data set and their table; all presets share them."""
+        name = self.plain(dataset)
+        return {"cases": self.path(paths.INGESTED, dataset=name), "table": self.path(paths.CASES, dataset=name)}
+
     def source_files(self, dataset: str) -> list[str]:
         """The user's own file or folder that a data set is made from, if it is."""
         source = self.configuration.dataset(dataset).source
@@ -74,11 +87,12 @@ class Plan:
             return []
         path = Path(os.path.expandvars(str(source.path))).expanduser()
         if not path.exists():
-            origin = source.url or f"see {self.configuration.dataset_files[dataset]}"
+            origin = source.url or f"see {self.configuration.dataset_files[self.plain(dataset)]}"
             raise PenumbraError(
                 f"the data set {dataset} is not there yet",
                 file=path,
-                cure=f"get it ({origin}), then name it in config/config.yaml: `data: {{{dataset}: /path/to/it}}`",
+                cure=f"get it ({origin}), then name it in config/config.yaml: "
+                f"`data: {{{self.plain(dataset)}: /path/to/it}}`",
             )
         return [str(path)]
 
@@ -128,8 +142,24 @@ class Plan:
         return self.candidate(wildcards).model_dump(mode="json", exclude={"label", *without})
 
     def training_labels(self, wildcards: Any) -> str:
-        """The label folder that a candidate is trained on."""
-        return self.path(paths.LABELS, dataset=wildcards.dataset, fusion=self.candidate(wildcards).labels.fusion)
+        """The label folder that a candidate is trained on; its own where it resamples otherwise than the data set."""
+        labels = self.candidate(wildcards).labels
+        usual = self.configuration.dataset(wildcards.dataset).geometry.label_order
+        values = {"dataset": wildcards.dataset, "fusion": labels.fusion}
+        if labels.interpolation is None or ORDERS[labels.interpolation] == usual:
+            return self.path(paths.LABELS, **values)
+        return self.path(paths.RESAMPLED_LABELS, interpolation=labels.interpolation, **values)
+
+    def deviations(self, wildcards: Any) -> dict[str, Any]:
+        """The preset that a run follows, and where it deviates from it."""
+        found = [
+            *self.configuration.decisions(wildcards.dataset),
+            *self.configuration.decisions(wildcards.dataset, wildcards.candidate),
+        ]
+        return {
+            "preset": self.configuration.name_and_preset(wildcards.dataset)[1],
+            "deviations": [{k: d[k] for k in ("choice", "expected", "used")} for d in found if d["deviates"]],
+        }
 
     def weights(self, wildcards: Any) -> list[str]:
         """The weights of all members of a run."""
@@ -146,12 +176,12 @@ class Plan:
 
     def study_datasets(self, study: str, exhibit: Exhibit | None = None) -> list[str]:
         """The data sets of a study, or of one of its tables or figures."""
-        every = [d.name for d in self.study(study).datasets]
+        every = [d.id for d in self.study(study).datasets]
         return every if exhibit is None or exhibit.datasets is None else exhibit.datasets
 
     def split_counts(self, study: str) -> dict[str, int]:
         """How many splits of each data set a study trains."""
-        return {d.name: d.splits for d in self.study(study).datasets}
+        return {d.id: d.splits for d in self.study(study).datasets}
 
     def run_metrics(self, study: str, dataset: str) -> list[str]:
         """The metrics of all runs of a study on one data set."""
@@ -165,6 +195,63 @@ class Plan:
     def study_metrics(self, study: str, datasets: list[str] | None = None) -> list[str]:
         """The collected metrics of a study."""
         return [self.path(paths.METRICS, study=study, dataset=d) for d in datasets or self.study_datasets(study)]
+
+    def _check_exhibits(self, study: str) -> None:
+        """Read a study's claims and ask what its exhibits need, so that a fault shows before the first job starts."""
+        content = self.study(study)
+        if content.claims is not None:
+            self._check_claimed(self.configuration.claims_files[content.claims])
+        for kind, exhibits in (("table", content.tables), ("figure", content.figures)):
+            for name, exhibit in exhibits.items():
+                if content.claims is None and "claims" in parts.constant(kind, exhibit.part, "NEEDS"):
+                    raise PenumbraError(
+                        f"the {kind} {name} of the study {study} shows claims, of which the study has none",
+                        file=self.configuration.study_files[study],
+                        cure=f"add `claims: <a file of config/claims>`, or take out the {kind}",
+                    )
+                names = [self.plain(dataset) for dataset in self.study_datasets(study, exhibit)]
+                if max(map(names.count, names)) < parts.constant(kind, exhibit.part, "LEAST_PRESETS", 1):
+                    raise PenumbraError(
+                        f"the {kind} {name} of the study {study} compares presets, and none of its data sets has "
+                        "several",
+                        file=self.configuration.study_files[study],
+                        cure="name a data set twice, as `{name: ..., splits: ..., preset: sound}`, "
+                        f"or take out the {kind}",
+                    )
+
+    def _check_claimed(self, file: Path) -> None:
+        """Refuse claims of candidates and data sets that there are not."""
+        from penumbra.claims.models import read_claims
+
+        for name, claim in read_claims(file).claims.items():
+            for kind, named, known in (
+                ("candidate", sorted(claim.names), self.configuration.candidate_entries),
+                ("data set", list(claim.datasets or ()), self.configuration.dataset_files),
+            ):
+                for each in named:
+                    if each not in known:
+                        raise PenumbraError(
+                            f"the claim {name} speaks of {each!r}, but there is no {kind} of that name",
+                            file=file,
+                            cure=f"name one of: {', '.join(known)}",
+                        )
+
+    def _check_networks(self, study: str) -> None:
+        """Refuse networks for slices on volumes, and the reverse, before the first job starts."""
+        for dataset in self.study_datasets(study):
+            crop = self.configuration.dataset(dataset).geometry.crop
+            for candidate in self.study(study).candidates:
+                check_dimensions(self.configuration.candidate(candidate, dataset).network.name, crop)
+
+    def claims_file(self, study: str) -> dict[str, str]:
+        """The judged claims of a study, if it has any."""
+        return {"claims": self.path(paths.CLAIMS, study=study)} if self.study(study).claims else {}
+
+    def claims(self, study: str) -> dict[str, Any]:
+        """The claims of a study's paper, as plain data."""
+        from penumbra.claims.models import read_claims
+
+        return read_claims(self.configuration.claims_files[str(self.study(study).claims)]).model_dump(mode="json")
 
     def exhibit(self, kind: str, study: str, name: str) -> Exhibit:
         """One table or figure of a study."""
@@ -189,23 +276,45 @@ class Plan:
         published = self.study(study).published
         if "published" in needs and published:
             inputs["published"] = str(self.root / "config" / "published" / f"{published}.csv")
+        if "claims" in needs:
+            inputs |= self.claims_file(study)
+        if "progression" in needs:
+            inputs["progression"] = self._of_runs(paths.PROGRESSION, kind, study, name, member=1)
         if "predictions" in needs:
-            dataset, split = datasets[0], exhibit.options.get("split", 0)
-            if split not in range(self.split_counts(study)[dataset]):
+            inputs["predictions"] = self._of_runs(paths.PREDICTIONS, kind, study, name)
+            inputs["threshold"] = self._of_runs(paths.THRESHOLD, kind, study, name)
+            dataset = datasets[0]
+            inputs["split"] = [
+                self.path(paths.SPLIT, dataset=dataset, split=split) for split in self._splits(kind, study, name)
+            ]
+            ingested = self.ingested(dataset)
+            inputs |= {"cases": ingested["cases"], "cases_table": ingested["table"], **self.references(dataset)}
+        return inputs
+
+    def _splits(self, kind: str, study: str, name: str) -> list[int]:
+        """The splits that an exhibit shows: its option ``splits``, or the one of its option ``split``."""
+        exhibit = self.exhibit(kind, study, name)
+        dataset = self.study_datasets(study, exhibit)[0]
+        chosen = exhibit.options.get("splits") or [exhibit.options.get("split", 0)]
+        there = self.split_counts(study)[dataset]
+        for split in chosen:
+            if split not in range(there):
                 raise PenumbraError(
-                    f"the {kind} {name} of the study {study} shows split {split}, of which {dataset} has "
-                    f"{self.split_counts(study)[dataset]}, counted from 0",
+                    f"the {kind} {name} of the study {study} shows split {split}, of which {dataset} has {there}, "
+                    "counted from 0",
                     file=self.configuration.study_files[study],
                     cure="name a split that the study trains",
                 )
-            inputs["predictions"] = [
-                self.path(paths.PREDICTIONS, dataset=dataset, candidate=c, split=split)
-                for c in self.study(study).candidates
-            ]
-            inputs["cases"] = self.path(paths.INGESTED, dataset=dataset)
-            inputs["split"] = self.path(paths.SPLIT, dataset=dataset, split=split)
-            inputs.update(self.references(dataset))
-        return inputs
+        return list(chosen)
+
+    def _of_runs(self, pattern: str, kind: str, study: str, name: str, **values: Any) -> list[str]:
+        """A file of every run that an exhibit shows: for each candidate, each of its splits of the first data set."""
+        dataset = self.study_datasets(study, self.exhibit(kind, study, name))[0]
+        return [
+            self.path(pattern, dataset=dataset, candidate=candidate, split=split, **values)
+            for candidate in self.study(study).candidates
+            for split in self._splits(kind, study, name)
+        ]
 
     def exhibit_params(self, kind: str, study: str, name: str) -> dict[str, Any]:
         """What a table or figure is told: its options, and the study as plain data."""
@@ -217,11 +326,9 @@ class Plan:
             "study": content.model_dump(mode="json", exclude={"tables", "figures"}),
             "exhibit": exhibit.model_dump(mode="json"),
             "description": parts.description(kind, exhibit.part),
-            "datasets": {d: self.dataset_params(d, "title", "evaluation") for d in datasets},
+            "datasets": self._shown(datasets),
             "candidates": self._recipes(content.candidates, datasets),
-            "published": str(self.root / "config" / "published" / f"{content.published}.csv")
-            if content.published
-            else "",
+            **self._decided(content.candidates, datasets),
         }
 
     def study_params(self, study: str) -> dict[str, Any]:
@@ -231,8 +338,30 @@ class Plan:
         return {
             "name": study,
             "study": content.model_dump(mode="json"),
-            "datasets": {d: self.dataset_params(d, "title", "evaluation") for d in datasets},
+            "datasets": self._shown(datasets),
             "candidates": self._recipes(content.candidates, datasets),
+            **self._decided(content.candidates, datasets),
+        }
+
+    def _shown(self, datasets: list[str]) -> dict[str, dict[str, Any]]:
+        return {d: self.dataset_params(d, "title", "evaluation", "published") for d in datasets}
+
+    def _decided(self, candidates: list[str], datasets: list[str]) -> dict[str, Any]:
+        """How each choice of ``config/choices.yaml`` fell, by data set and candidate, and what the choices mean."""
+        choices = self.configuration.choices
+        return {
+            "presets": choices.presets,
+            "choices": {
+                name: choice.model_dump(mode="json", include={"title", "note", "source"})
+                for name, choice in choices.choices.items()
+            },
+            "decisions": {
+                d: {
+                    "dataset": self.configuration.decisions(d),
+                    "candidates": {c: self.configuration.decisions(d, c) for c in candidates},
+                }
+                for d in datasets
+            },
         }
 
     def _recipes(self, candidates: list[str], datasets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from penumbra.data.adapters import folder
+from penumbra.data.adapters._labels import checked_labels, classes_of, some
 from penumbra.data.found import Fault, FoundCase, RawCase, Volume, read_volume
 from penumbra.errors import PenumbraError
 
@@ -137,8 +138,8 @@ class Decathlon:
         else:
             array, unknown = classes_of(labels.array, numbers, list(task.labels))
             if len(unknown):
-                shown = ", ".join(f"{v:g}" for v in unknown[:6]) + (", ..." if len(unknown) > 6 else "")
-                case.faults.append(Fault(name, labels.file, f"labels that {DESCRIPTION} does not name: {shown}", FETCH))
+                fault = f"labels that {DESCRIPTION} does not name: {some(unknown)}"
+                case.faults.append(Fault(name, labels.file, fault, FETCH))
             case.raters[RATER] = Volume(labels.file, array, labels.affine)
         return case
 
@@ -154,10 +155,7 @@ class Decathlon:
                 fault = f"the voxels are of type {volume.array.dtype}, not plain numbers"
                 faults.append(Fault(name, volume.file, fault, FETCH))
             return None
-        if self.orientation and volume.array.ndim >= 3 and abs(np.linalg.det(volume.affine[:3, :3])) > 0:
-            array, affine = folder.reorient(volume.array, volume.affine, self.orientation)
-            volume = Volume(volume.file, array, affine)
-        return volume
+        return folder.oriented(volume, self.orientation)
 
 
 def find_description(raw: Path) -> Path:
@@ -210,27 +208,6 @@ def read_task(path: Path) -> Task:
     return Task(modalities, labels, cases)
 
 
-def classes_of(array: np.ndarray, numbers: list[list[int]], known: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """A label map of classes from one of labels.
-
-    Parameters
-    ----------
-    array : ``(X, Y, Z)`` labels, of any type of plain numbers.
-    numbers : the labels of each class, disjoint.
-    known : all labels that may occur.
-
-    Returns
-    -------
-    ``(X, Y, Z)`` uint8 (uint16 beyond 255 classes), 0 for background and k for the k-th class; and the values of
-    ``array`` that are not ``known``.
-    """
-    values, where = np.unique(array, return_inverse=True)
-    new = np.zeros(len(values), dtype=np.uint8 if len(numbers) < 256 else np.uint16)
-    for k, of_class in enumerate(numbers, start=1):
-        new[np.isin(values, of_class)] = k
-    return new[where].reshape(array.shape), values[~np.isin(values, [0, *known])]
-
-
 def _numbered(content: dict[str, Any]) -> dict[int, str]:
     """``{"1": "b", "0": "a"}`` by number, in the order of the numbers."""
     return dict(sorted((int(number), str(name)) for number, name in content.items()))
@@ -261,12 +238,6 @@ def build(
         raise PenumbraError(
             f"the Decathlon has one rater, declared are {raters}", cure="set `raters: {count: 1}` of the data set"
         )
-    if labels:
-        given = [number for numbers in labels.values() for number in numbers]
-        if set(labels) != set(classes) or len(set(given)) < len(given) or not all(labels.values()) or 0 in given:
-            raise PenumbraError(
-                f"the adapter's option `labels` is {labels}, the classes are {', '.join(classes)}",
-                cure="give every class its labels, none to two of them and none to 0, the background",
-            )
+    of_class = checked_labels(labels, classes) if labels else {}
     turned = folder.build(contrasts, classes, raters, orientation=orientation).orientation
-    return Decathlon(list(contrasts), list(classes), {k: list(v) for k, v in labels.items()}, turned)
+    return Decathlon(list(contrasts), list(classes), of_class, turned)

@@ -17,6 +17,9 @@ files of other names, are left alone.
 
 Options
 -------
+labels : the labels of each class in label maps, where they are not 1, 2, ... in the order of the classes: for classes
+    that join labels or leave some out. ``background`` names those that are left out: ``{gray_matter: [1], background:
+    [2]}``. Every label but 0 must be named.
 overlap : what becomes of a voxel that a rater's binary masks put into two classes: ``fault`` refuses it, ``first`` and
     ``last`` give it to the class named earlier or later in the data set's list of classes.
 orientation : three axis codes such as ``RAS`` or ``LPI`` onto which image and masks are turned without interpolation,
@@ -35,11 +38,13 @@ from typing import Literal
 import nibabel as nib
 import numpy as np
 
+from penumbra.data.adapters._labels import checked_labels, classes_of, some
 from penumbra.data.case import natural
 from penumbra.data.found import Fault, FoundCase, RawCase, Volume, read_volume
 from penumbra.errors import PenumbraError
 
 PARTICIPANTS = "participants.tsv"
+BACKGROUND = "background"
 TRUTH = ("fraction", "rater-probability")
 
 
@@ -49,6 +54,7 @@ class Folder:
 
     contrasts: list[str]
     classes: list[str]
+    labels: dict[str, list[int]]
     overlap: str
     orientation: str
 
@@ -109,12 +115,23 @@ class Folder:
                 fault = f"rater {rater!r} has a label map and also masks by class"
                 case.faults.append(Fault(name, whole[rater].relative_to(raw).as_posix(), fault, cure))
             if rater in whole:
-                volume = read_volume(raw, whole[rater], name, case.faults)
+                volume = self._renumber(name, read_volume(raw, whole[rater], name, case.faults), case.faults)
             else:
                 volume = self._merge(raw, name, rater, by_class[rater], case.faults)
             if volume is None:
                 case.lost.append(rater)
             self._add(case.raters, rater, volume)
+
+    def _renumber(self, name: str, volume: Volume | None, faults: list[Fault]) -> Volume | None:
+        if volume is None or not self.labels or volume.array.dtype.kind not in "biuf":
+            return volume
+        known = [number for numbers in self.labels.values() for number in numbers]
+        array, unknown = classes_of(volume.array, [self.labels[c] for c in self.classes], known)
+        if len(unknown):
+            cure = f"name them there, under {BACKGROUND!r} if they are of no class, or correct the label map"
+            fault = f"labels that the adapter's option `labels` does not name: {some(unknown)}"
+            faults.append(Fault(name, volume.file, fault, cure))
+        return Volume(volume.file, array, volume.affine)
 
     def _merge(self, raw: Path, name: str, rater: str, masks: dict[str, Path], faults: list[Fault]) -> Volume | None:
         before = len(faults)
@@ -137,7 +154,7 @@ class Folder:
             values = np.unique(volume.array)
             if not (np.isin(values, (0, 1)).all() or np.isin(values, (0, 255)).all()):
                 cure = "a mask of one class holds 0 and 1, or 0 and 255"
-                faults.append(Fault(name, volume.file, f"the mask holds the values {_some(values)}", cure))
+                faults.append(Fault(name, volume.file, f"the mask holds the values {some(values)}", cure))
                 continue
             volumes.append(volume)
         grids = {(v.array.shape, v.affine.round(3).tobytes()) for v in volumes}
@@ -161,10 +178,7 @@ class Folder:
     def _add(self, into: dict[str, Volume], key: str, volume: Volume | None) -> None:
         if volume is None:
             return
-        if self.orientation and volume.array.ndim >= 3 and abs(np.linalg.det(volume.affine[:3, :3])) > 0:
-            array, affine = reorient(volume.array, volume.affine, self.orientation)
-            volume = Volume(volume.file, array, affine)
-        into[key] = volume
+        into[key] = oriented(volume, self.orientation)
 
 
 def read_participants(path: Path) -> list[tuple[str, str]]:
@@ -192,6 +206,13 @@ def read_participants(path: Path) -> list[tuple[str, str]]:
         ) from error
 
 
+def oriented(volume: Volume, codes: str) -> Volume:
+    """A volume turned by :func:`reorient`; as it is without codes, or where ingest will refuse its shape or affine."""
+    if not codes or volume.array.ndim < 3 or abs(np.linalg.det(volume.affine[:3, :3])) == 0:
+        return volume
+    return Volume(volume.file, *reorient(volume.array, volume.affine, codes))
+
+
 def reorient(array: np.ndarray, affine: np.ndarray, codes: str) -> tuple[np.ndarray, np.ndarray]:
     """Permute and flip the first three axes so that they point to ``codes`` (e.g. ``"RAS"``); world positions stay."""
     wanted = nib.orientations.axcodes2ornt(tuple(codes))
@@ -205,11 +226,6 @@ def _stem(path: Path) -> str:
     return match["stem"] if match else ""
 
 
-def _some(values: np.ndarray, most: int = 6) -> str:
-    shown = ", ".join(f"{v:g}" for v in values[:most])
-    return shown + (", ..." if len(values) > most else "")
-
-
 def build(
     contrasts: list[str],
     classes: list[str],
@@ -217,6 +233,7 @@ def build(
     seed: int = 0,
     dataset: str = "",
     *,
+    labels: dict[str, list[int]] = {},  # noqa: B006 - never changed
     overlap: Literal["fault", "first", "last"] = "fault",
     orientation: str = "",
 ) -> Folder:
@@ -224,7 +241,8 @@ def build(
 
     Raises
     ------
-    PenumbraError : ``orientation`` is not three axis codes.
+    PenumbraError : ``orientation`` is not three axis codes; ``labels`` does not name every class once, or gives a
+        label to two of them.
     """
     if orientation and not (
         len(orientation) == 3 and {frozenset(pair) & set(orientation) != set() for pair in ("RL", "AP", "SI")} == {True}
@@ -232,4 +250,5 @@ def build(
         raise PenumbraError(
             f"orientation {orientation!r} is not three axis codes", cure="write e.g. RAS or LPI, or leave it empty"
         )
-    return Folder(list(contrasts), list(classes), overlap, orientation)
+    of_class = checked_labels(labels, classes, BACKGROUND) if labels else {}
+    return Folder(list(contrasts), list(classes), of_class, overlap, orientation)

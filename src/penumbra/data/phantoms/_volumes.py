@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from penumbra.data.case import write_class_map, write_nifti
+from penumbra.errors import PenumbraError
 
 
 def write_phantom_case(
@@ -35,6 +36,22 @@ def write_phantom_case(
         write_nifti(folder / f"rater-{number}.nii.gz", mask, affine)
     write_class_map(folder / "true-fraction.nii.gz", fraction.astype(np.float32), affine)
     write_class_map(folder / "true-rater-probability.nii.gz", rater_probability.astype(np.float32), affine)
+
+
+def voxels_across(extent: float, voxel: float) -> int:
+    """How many voxels of a side fill an extent, both in mm, so that the field of view is the same at every voxel size.
+
+    Raises
+    ------
+    PenumbraError : no whole number of voxels fills it.
+    """
+    count = round(extent / voxel)
+    if count < 1 or abs(extent / voxel - count) > 1e-6:
+        raise PenumbraError(
+            f"voxels of {voxel:g} mm do not fill a field of view of {extent:g} mm",
+            cure=f"give a voxel size of which {extent:g} is a multiple",
+        )
+    return count
 
 
 def centred_grid(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:

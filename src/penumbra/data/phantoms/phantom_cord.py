@@ -20,6 +20,9 @@ Options
 -------
 cases_per_centre, slices : size of the data set; there are four centres.
 field : side of the square field of view in mm.
+voxel : in-plane side of the voxels in mm at all centres, instead of each centre's own.
+objects : name to draw under, instead of the data set's: data sets of one such name, seed and number of slices hold the
+    same shapes, whatever their voxels.
 supersampling : points a voxel side for the true fractions.
 rater_bias : one bias a rater in mm, positive outward.
 rater_noise, rater_correlation : standard deviation and correlation length of a rater's boundary noise in mm.
@@ -28,7 +31,7 @@ rater_noise, rater_correlation : standard deviation and correlation length of a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +41,7 @@ from pydantic import Field
 
 from penumbra import files
 from penumbra.data.phantoms._raters import draw, gaussian_field, probability
-from penumbra.data.phantoms._volumes import write_phantom_case
+from penumbra.data.phantoms._volumes import voxels_across, write_phantom_case
 from penumbra.seeds import generator
 
 CONTRAST = "T2star"
@@ -223,21 +226,32 @@ def build(
     cases_per_centre: Annotated[int, Field(ge=1, le=99)] = 5,
     slices: Annotated[int, Field(ge=1)] = 3,
     field: Annotated[float, Field(ge=20)] = 32.0,
+    voxel: Annotated[float, Field(gt=0)] | None = None,
+    objects: str = "",
     supersampling: Annotated[int, Field(ge=1)] = 8,
     rater_bias: Annotated[list[float], Field(min_length=1)] = [-0.12, -0.04, 0.04, 0.12],  # noqa: B006 - never changed
     rater_noise: Annotated[float, Field(gt=0)] = 0.12,
     rater_correlation: Annotated[float, Field(ge=0)] = 1.0,
 ) -> Callable[[Path, int, str], None]:
-    """Make ``generate(folder, seed, name)``, which writes the data set; equal seeds give equal bytes."""
+    """Make ``generate(folder, seed, name)``, which writes the data set; equal seeds give equal bytes.
+
+    Raises
+    ------
+    PenumbraError : no whole number of voxels of side ``voxel`` fills ``field``.
+    """
+    centres: tuple[Centre, ...] = CENTRES
+    if voxel is not None:
+        voxels_across(field, voxel)
+        centres = tuple(replace(centre, spacing=voxel) for centre in CENTRES)
 
     def generate(folder: Path, seed: int, name: str) -> None:
         folder = Path(folder)
         lines = ["case\tcentre"]
-        for number, centre in enumerate(CENTRES, start=1):
+        for number, centre in enumerate(centres, start=1):
             for index in range(1, cases_per_centre + 1):
                 case = f"centre{number}-{index:02d}"
                 lines.append(f"{case}\tcentre{number}")
-                _write(folder / case, centre, partial(generator, seed, "phantom", name, case))
+                _write(folder / case, centre, partial(generator, seed, "phantom", objects or name, case))
         files.write_text(folder / "participants.tsv", "\n".join(lines) + "\n")
 
     def _write(folder: Path, centre: Centre, rng: Callable[[str], np.random.Generator]) -> None:

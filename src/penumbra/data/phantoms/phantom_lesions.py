@@ -25,6 +25,9 @@ cases, slices : size of the data set; slices of 3 mm about the middle of the bra
 lesions : fewest and most lesions of a case; fewer are drawn where no room is left.
 diameter, diameter_spread : median diameter of a lesion in mm, and standard deviation of its logarithm; diameters are
     kept between 2.5 and 22 mm.
+voxel : in-plane side of the voxels in mm, instead of 1.5.
+objects : name to draw under, instead of the data set's: data sets of one such name, seed and number of slices hold the
+    same shapes, whatever their voxels.
 supersampling : points a voxel side for the true fractions.
 rater_bias : one bias a rater in mm, positive outward.
 rater_noise, rater_correlation : standard deviation and correlation length of a rater's boundary noise in mm.
@@ -45,7 +48,7 @@ from pydantic import Field
 
 from penumbra.data.phantoms import _brain
 from penumbra.data.phantoms._raters import draw, probability
-from penumbra.data.phantoms._volumes import box_of, centred_grid, subvoxel_points, write_phantom_case
+from penumbra.data.phantoms._volumes import box_of, centred_grid, subvoxel_points, voxels_across, write_phantom_case
 from penumbra.errors import PenumbraError
 from penumbra.seeds import generator
 
@@ -240,6 +243,8 @@ def build(
     lesions: Annotated[list[int], Field(min_length=2, max_length=2)] = [5, 50],  # noqa: B006 - never changed
     diameter: Annotated[float, Field(gt=0)] = 5.5,
     diameter_spread: Annotated[float, Field(ge=0)] = 0.55,
+    voxel: Annotated[float, Field(gt=0)] | None = None,
+    objects: str = "",
     supersampling: Annotated[int, Field(ge=1)] = 5,
     rater_bias: Annotated[list[float], Field(min_length=1)] = [-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6],  # noqa: B006
     rater_noise: Annotated[float, Field(gt=0)] = 0.6,
@@ -251,7 +256,8 @@ def build(
 
     Raises
     ------
-    PenumbraError : ``rater_bias`` and ``rater_half_missed`` differ in length, or ``lesions`` is no range.
+    PenumbraError : ``rater_bias`` and ``rater_half_missed`` differ in length, ``lesions`` is no range, or no whole
+        number of voxels of side ``voxel`` fills the field of view.
     """
     if len(rater_bias) != len(rater_half_missed):
         raise PenumbraError(
@@ -263,33 +269,38 @@ def build(
             f"lesions: {lesions} is no range", cure="give the fewest, at least 1, and the most lesions of a case"
         )
 
+    spacing, in_plane = SPACING, IN_PLANE
+    if voxel is not None:
+        spacing = (voxel, voxel, SPACING[2])
+        in_plane = (voxels_across(IN_PLANE[0] * SPACING[0], voxel), voxels_across(IN_PLANE[1] * SPACING[1], voxel))
+
     def generate(folder: Path, seed: int, name: str) -> None:
         for number in range(1, cases + 1):
             case = f"brain-{number:03d}"
-            _write(Path(folder) / case, partial(generator, seed, "phantom", name, case))
+            _write(Path(folder) / case, partial(generator, seed, "phantom", objects or name, case))
 
     def _write(folder: Path, rng: Callable[..., np.random.Generator]) -> None:
-        at, affine = centred_grid((*IN_PLANE, slices), SPACING)
+        at, affine = centred_grid((*in_plane, slices), spacing)
         shape = rng("shape")
         brain = _brain.draw_brain(shape)
         count = int(np.floor(np.exp(shape.uniform(np.log(lesions[0]), np.log(lesions[1] + 1)))))
         drawn = draw_lesions(shape, brain, count, diameter, diameter_spread, slices * SPACING[2])
-        share = fractions(drawn, at, SPACING, supersampling)
+        share = fractions(drawn, at, spacing, supersampling)
         true = share.sum(axis=0)
 
         levels = levels_of(drawn, at, REACH * rater_noise + max(map(abs, rater_bias)))
         diameters = np.array([lesion.diameter for lesion in drawn])
         missed = np.stack([miss_probability(diameters, half, miss_steepness) for half in rater_half_missed])
         masks = [
-            draw_rater(levels, missed[r], bias, rater_noise, rater_correlation, SPACING[0], rng("rater", r + 1))
+            draw_rater(levels, missed[r], bias, rater_noise, rater_correlation, spacing[0], rng("rater", r + 1))
             for r, bias in enumerate(rater_bias)
         ]
         expected = rater_probability(levels, missed, rater_bias, rater_noise)
 
         visible = np.tensordot(np.array([lesion.conspicuity for lesion in drawn]), share, axes=1)
-        tissues = _brain.shares(brain, at, width=2.0)
+        tissues = _brain.shares(brain, at, width=2.0 * spacing[0] / SPACING[0])
         tissues = np.concatenate([tissues * (1.0 - visible), visible[None]])
-        images = _brain.draw_images(rng("image"), tissues, MEANS, at, SPACING, NOISE, BIAS)
+        images = _brain.draw_images(rng("image"), tissues, MEANS, at, spacing, NOISE, BIAS)
         write_phantom_case(folder, images, np.stack(masks), true[None], expected[None], affine)
 
     return generate

@@ -22,6 +22,9 @@ Options
 cases, slices : size of the data set; slices of 3 mm about the middle of the brain.
 radius : smallest and largest mean radius of a whole tumour in mm.
 border : width of the graded border in mm of the whole tumour, the core and the necrosis.
+voxel : in-plane side of the voxels in mm, instead of 2.
+objects : name to draw under, instead of the data set's: data sets of one such name, seed and number of slices hold the
+    same shapes, whatever their voxels.
 supersampling : points a voxel side for the true fractions.
 rater_bias : one bias a rater in units of the border's width, positive outward.
 rater_noise : standard deviation of a rater's boundary noise in the same units.
@@ -42,7 +45,7 @@ from scipy import special
 
 from penumbra.data.phantoms import _brain
 from penumbra.data.phantoms._raters import draw, probability
-from penumbra.data.phantoms._volumes import box_of, centred_grid, subvoxel_points, write_phantom_case
+from penumbra.data.phantoms._volumes import box_of, centred_grid, subvoxel_points, voxels_across, write_phantom_case
 from penumbra.errors import PenumbraError
 from penumbra.seeds import generator
 
@@ -160,6 +163,8 @@ def build(
     slices: Annotated[int, Field(ge=1, le=36)] = 24,
     radius: Annotated[list[float], Field(min_length=2, max_length=2)] = [13.0, 22.0],  # noqa: B006 - never changed
     border: Annotated[list[float], Field(min_length=3, max_length=3)] = [3.0, 1.0, 1.5],  # noqa: B006
+    voxel: Annotated[float, Field(gt=0)] | None = None,
+    objects: str = "",
     supersampling: Annotated[int, Field(ge=1)] = 3,
     rater_bias: Annotated[list[float], Field(min_length=1)] = [-0.75, -0.25, 0.25, 0.75],  # noqa: B006
     rater_noise: Annotated[float, Field(gt=0)] = 0.6,
@@ -169,7 +174,8 @@ def build(
 
     Raises
     ------
-    PenumbraError : ``radius`` is no range, or a ``border`` is not positive.
+    PenumbraError : ``radius`` is no range, a ``border`` is not positive, or no whole number of voxels of side ``voxel``
+        fills the field of view.
     """
     if not 0 < radius[0] <= radius[1] or min(border) <= 0:
         raise PenumbraError(
@@ -177,27 +183,33 @@ def build(
             cure="give the smallest and the largest radius, and three positive widths, all in mm",
         )
 
+    spacing, in_plane = SPACING, IN_PLANE
+    if voxel is not None:
+        spacing = (voxel, voxel, SPACING[2])
+        in_plane = (voxels_across(IN_PLANE[0] * SPACING[0], voxel), voxels_across(IN_PLANE[1] * SPACING[1], voxel))
+
     def generate(folder: Path, seed: int, name: str) -> None:
         for number in range(1, cases + 1):
             case = f"brain-{number:03d}"
-            _write(Path(folder) / case, partial(generator, seed, "phantom", name, case))
+            _write(Path(folder) / case, partial(generator, seed, "phantom", objects or name, case))
 
     def _write(folder: Path, rng: Callable[[str], np.random.Generator]) -> None:
-        at, affine = centred_grid((*IN_PLANE, slices), SPACING)
+        at, affine = centred_grid((*in_plane, slices), spacing)
         shape = rng("shape")
         brain = _brain.draw_brain(shape)
         surfaces = draw_tumor(shape, brain, (radius[0], radius[1]), slices * SPACING[2])
-        share = fractions(surfaces, at, SPACING, border, supersampling)
+        share = fractions(surfaces, at, spacing, border, supersampling)
 
         scaled = np.stack([level(s, at) / width for s, width in zip(surfaces, border, strict=True)])
         box = box_of(scaled[0] > -REACH * rater_noise - max(map(abs, rater_bias)))
         drawn = np.zeros((len(rater_bias), *at.shape[1:]), dtype=np.uint8)
-        drawn[:, *box] = draw(scaled[:, *box], rater_bias, rater_noise, rater_correlation, SPACING[0], rng("raters"))
+        drawn[:, *box] = draw(scaled[:, *box], rater_bias, rater_noise, rater_correlation, spacing[0], rng("raters"))
         expected = probability(scaled, rater_bias, rater_noise)[::-1]
         label_of = np.array([0, 3, 2, 1], dtype=np.uint8)  # surfaces count from outside, classes from inside
 
-        tissues = np.concatenate([_brain.shares(brain, at, width=2.3) * (1.0 - share.sum(axis=0)), share])
-        images = _brain.draw_images(rng("image"), tissues, MEANS, at, SPACING, NOISE, BIAS)
+        background = _brain.shares(brain, at, width=2.3 * spacing[0] / SPACING[0]) * (1.0 - share.sum(axis=0))
+        tissues = np.concatenate([background, share])
+        images = _brain.draw_images(rng("image"), tissues, MEANS, at, spacing, NOISE, BIAS)
         write_phantom_case(folder, images, label_of[drawn], share, expected, affine)
 
     return generate

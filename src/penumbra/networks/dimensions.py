@@ -1,0 +1,35 @@
+"""Whether a network takes what a data set holds: slices or whole volumes.
+
+A network's module says it by the constant ``DIMENSIONS``, 2 or 3; one that takes both has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penumbra import parts
+from penumbra.errors import PenumbraError
+
+
+def check_dimensions(network: str, crop: Sequence[int]) -> None:
+    """Refuse a network for slices on volumes, and the reverse.
+
+    Parameters
+    ----------
+    network : the candidate's network, by its part's name. crop : ``geometry.crop`` of the data set.
+
+    Raises
+    ------
+    PenumbraError : they do not fit; it names both and a network that would.
+    """
+    takes = parts.constant("network", network, "DIMENSIONS", None)
+    if takes in (None, len(crop)):
+        return
+    fitting = [n for n in parts.names("network") if parts.constant("network", n, "DIMENSIONS", None) == len(crop)]
+    what = {2: "slices", 3: "whole volumes"}
+    raise PenumbraError(
+        f"the network {network} takes {what[takes]}, the data set is cut into {what[len(crop)]} "
+        f"(geometry.crop: {list(crop)})",
+        cure=f"give the candidate another network ({', '.join(fitting)}), for all candidates by the data set's "
+        f"`recipe: {{network: {{{network}: {{name: {fitting[0]}}}}}}}`, or set geometry.crop to {takes} numbers",
+    )
