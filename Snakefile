@@ -36,6 +36,10 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    plan.begin()
+
+
 # The default target must stand in this file, before the includes.
 rule all:
     """Every table, figure and report of the studies that config/config.yaml chooses (the default target)."""

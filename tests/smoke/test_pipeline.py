@@ -13,37 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from tests.workflow.conftest import copy_checkout, job_counts, run_snakemake
-
-CANDIDATES = ["conv-staple", "conv-random", "softseg-average"]
-STUDY = Path("results/studies/tiny")
-TINY = {
-    "studies": ["tiny"],
-    "device": "cpu",
-    "datasets": {
-        "phantom_cord": {
-            "source": {"options": {"cases_per_centre": 2, "slices": 2}},
-            "geometry": {"crop": [48, 48]},
-            "recipe": {
-                "network": {"unet2d": {"depth": 2, "base_filters": 4}},
-                "training": {"epochs": 4, "batch_size": 4},
-            },
-        }
-    },
-}
-
-
-def tiny_checkout(root: Path, place: Path) -> Path:
-    """A checkout whose default is a study of two splits and three candidates on a small phantom."""
-    copy_checkout(root, place)
-    study = yaml.safe_load((place / "config/studies/label-fusion-phantom.yaml").read_text())
-    study |= {"candidates": CANDIDATES, "datasets": [{"name": "phantom_cord", "splits": 2}]}
-    (place / "config/studies/tiny.yaml").write_text(yaml.safe_dump(study))
-    config = yaml.safe_load((place / "config/config.yaml").read_text())
-    (place / "config/config.yaml").write_text(yaml.safe_dump(config | TINY))
-    return place
+from tests.smoke.conftest import CANDIDATES, STUDY, tiny_checkout
+from tests.workflow.conftest import job_counts, run_snakemake
 
 
 def results(place: Path) -> dict[str, str]:
@@ -54,7 +26,7 @@ def results(place: Path) -> dict[str, str]:
         for file in sorted((place / "results").rglob("*"))
         if file.suffix in kept
         and file.name != "run.json"  # says how long the training took
-        and not {"benchmarks", "logs"} & set(file.relative_to(place).parts)
+        and not {"benchmarks", "logs", "records"} & set(file.relative_to(place).parts)
     }
 
 
@@ -71,10 +43,10 @@ def planned(place: Path, *arguments: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tiny_checkout(root, tmp_path_factory.mktemp("smoke") / "penumbra")
-    done = run_snakemake(place, "--cores", "2")
-    assert done.returncode == 0, done.stdout[-5000:]
+def finished(tiny_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished study that these tests may change."""
+    place = tmp_path_factory.mktemp("smoke") / "penumbra"
+    shutil.copytree(tiny_tree, place, symlinks=True)
     return place
 
 

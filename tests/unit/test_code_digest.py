@@ -1,7 +1,7 @@
 import pytest
 
-from penumbra.workflow import code_digest as module
-from penumbra.workflow.code_digest import code_digest, modules_used
+from penumbra.provenance import code_digest as module
+from penumbra.provenance.code_digest import code_digest, modules_used
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ rule download:
     output:
         directory(plan.path(paths.RAW)),
     log:
-        plan.log("download", "{dataset}"),
+        plan.log("download"),
     benchmark:
-        plan.benchmark("download", "{dataset}")
+        plan.benchmark("download")
     wildcard_constraints:
         dataset="[A-Za-z][A-Za-z0-9_-]*",
     conda:
@@ -35,9 +35,9 @@ rule ingest:
         cases=directory(plan.path(paths.INGESTED)),
         table=plan.path(paths.CASES),
     log:
-        plan.log("ingest", "{dataset}"),
+        plan.log("ingest"),
     benchmark:
-        plan.benchmark("ingest", "{dataset}")
+        plan.benchmark("ingest")
     wildcard_constraints:
         dataset="[A-Za-z][A-Za-z0-9_-]*",
     conda:
@@ -62,9 +62,9 @@ rule preprocess:
     output:
         directory(plan.path(paths.PREPARED)),
     log:
-        plan.log("preprocess", "{dataset}"),
+        plan.log("preprocess"),
     benchmark:
-        plan.benchmark("preprocess", "{dataset}")
+        plan.benchmark("preprocess")
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -84,7 +84,7 @@ rule split:
     output:
         plan.path(paths.SPLIT),
     log:
-        plan.log("split", "{dataset}", "{split}"),
+        plan.log("split"),
     group:
         "split"
     conda:

@@ -13,9 +13,9 @@ rule evaluate:
     output:
         plan.path(paths.RUN_METRICS),
     log:
-        plan.log("evaluate", "{dataset}", "{candidate}", "split-{split}"),
+        plan.log("evaluate"),
     benchmark:
-        plan.benchmark("evaluate", "{dataset}", "{candidate}", "split-{split}")
+        plan.benchmark("evaluate")
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -35,7 +35,7 @@ rule collect:
     output:
         plan.path(paths.METRICS),
     log:
-        plan.log("collect", "{study}", "{dataset}"),
+        plan.log("collect"),
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -54,7 +54,7 @@ rule test:
     output:
         plan.path(paths.TESTS),
     log:
-        plan.log("test", "{study}"),
+        plan.log("test"),
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -78,7 +78,7 @@ rule claim:
     output:
         plan.path(paths.CLAIMS),
     log:
-        plan.log("claim", "{study}"),
+        plan.log("claim"),
     conda:
         "../../envs/penumbra.yaml"
     resources:

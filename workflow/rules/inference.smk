@@ -14,9 +14,9 @@ rule infer:
         threshold=plan.path(paths.THRESHOLD),
         threshold_curve=plan.path(paths.THRESHOLD_CURVE),
     log:
-        plan.log("infer", "{dataset}", "{candidate}", "split-{split}"),
+        plan.log("infer"),
     benchmark:
-        plan.benchmark("infer", "{dataset}", "{candidate}", "split-{split}")
+        plan.benchmark("infer")
     conda:
         "../../envs/penumbra.yaml"
     threads: lambda w: plan.candidate(w).training.torch_threads

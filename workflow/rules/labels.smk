@@ -9,9 +9,9 @@ rule fuse:
     output:
         directory(plan.path(paths.LABELS)),
     log:
-        plan.log("fuse", "{dataset}", "{fusion}"),
+        plan.log("fuse"),
     benchmark:
-        plan.benchmark("fuse", "{dataset}", "{fusion}")
+        plan.benchmark("fuse")
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -32,9 +32,9 @@ rule resample_labels:
     output:
         directory(plan.path(paths.RESAMPLED_LABELS)),
     log:
-        plan.log("resample_labels", "{dataset}", "{fusion}-{interpolation}"),
+        plan.log("resample_labels"),
     benchmark:
-        plan.benchmark("resample_labels", "{dataset}", "{fusion}-{interpolation}")
+        plan.benchmark("resample_labels")
     conda:
         "../../envs/penumbra.yaml"
     resources:

@@ -15,7 +15,7 @@ rule table:
             labels={"table": "{table}"},
         ),
     log:
-        plan.log("table", "{study}", "{table}"),
+        plan.log("table"),
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -42,7 +42,7 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
     log:
-        plan.log("figure", "{study}", "{figure}"),
+        plan.log("figure"),
     conda:
         "../../envs/penumbra.yaml"
     resources:
@@ -71,7 +71,7 @@ rule study_report:
             labels={"study": "{study}"},
         ),
     log:
-        plan.log("study_report", "{study}"),
+        plan.log("study_report"),
     conda:
         "../../envs/penumbra.yaml"
     resources:

@@ -13,9 +13,9 @@ rule train:
         progression=plan.path(paths.PROGRESSION),
         record=plan.path(paths.RUN_RECORD),
     log:
-        plan.log("train", "{dataset}", "{candidate}", "split-{split}-member-{member}"),
+        plan.log("train"),
     benchmark:
-        plan.benchmark("train", "{dataset}", "{candidate}", "split-{split}-member-{member}")
+        plan.benchmark("train")
     conda:
         "../../envs/penumbra.yaml"
     threads: lambda w: plan.candidate(w).training.torch_threads

@@ -1,4 +1,4 @@
-"""What every script of the workflow shares: its log file, and errors that a person can read."""
+"""What every script of the workflow shares: its log file, its record, and errors that a person can read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from penumbra.errors import PenumbraError
+from penumbra.provenance.code_digest import SOURCE
+from penumbra.provenance.record import Recorder
 
 
 @contextmanager
 def job(snakemake: Any) -> Iterator[logging.Logger]:
-    """Run a script's body with a log, and end it with a readable message if it fails.
+    """Run a script's body with a log; write its record if it succeeds, end it with a readable message if it fails.
 
     Messages go to the rule's log file and to the screen; a log that cannot be written (full disk) stops nothing. A
     :class:`PenumbraError` ends the job with its message alone; any other error is a defect of Penumbra: its trace goes
@@ -39,7 +41,9 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     name = " ".join([snakemake.rule, *(f"{k}={v}" for k, v in dict(snakemake.wildcards).items())])
     logger.info("start: %s", name)
     try:
+        recorder = Recorder(snakemake, SOURCE.parent)
         yield logger
+        recorder.write()
     except PenumbraError as error:
         logger.error("%s failed\n%s", name, error)
         raise SystemExit(1) from None

@@ -17,10 +17,7 @@ from penumbra.config.load import Configuration
 from penumbra.config.models import ORDERS, Candidate, Exhibit, Study
 from penumbra.errors import PenumbraError
 from penumbra.networks.dimensions import check_dimensions
-from penumbra.workflow.code_digest import code_digest
-
-TABLE_SUFFIXES = ("csv", "md", "tex", "cells.csv")
-FIGURE_SUFFIXES = ("pdf", "png", "csv")
+from penumbra.provenance.code_digest import code_digest
 
 
 def _files(folder: str) -> list[str]:
@@ -61,13 +58,13 @@ class Plan:
             pattern = pattern.replace("{" + key + "}", str(value))
         return f"{self.settings.results}/{pattern}"
 
-    def log(self, *name: str) -> str:
-        """The log file of a rule."""
-        return f"{self.settings.results}/logs/{'/'.join(name)}.log"
+    def log(self, rule: str) -> str:
+        """The log file of a rule, as a pattern."""
+        return self.path(paths.LOG, job=paths.JOBS[rule])
 
-    def benchmark(self, *name: str) -> str:
-        """The benchmark file of a rule."""
-        return f"{self.settings.results}/benchmarks/{'/'.join(name)}.tsv"
+    def benchmark(self, rule: str) -> str:
+        """The benchmark file of a rule, as a pattern."""
+        return self.path(paths.BENCHMARK, job=paths.JOBS[rule])
 
     # ------------------------------------------------------------ one data set
 
@@ -275,7 +272,10 @@ class Plan:
             inputs["tests"] = self.path(paths.TESTS, study=study)
         published = self.study(study).published
         if "published" in needs and published:
-            inputs["published"] = str(self.root / "config" / "published" / f"{published}.csv")
+            # Relative where it can be, so that a checkout that is moved redraws nothing.
+            beside = os.path.realpath(self.root) == os.path.realpath(".")
+            folder = Path("config" if beside else self.root / "config")
+            inputs["published"] = str(folder / "published" / f"{published}.csv")
         if "claims" in needs:
             inputs |= self.claims_file(study)
         if "progression" in needs:
@@ -374,7 +374,7 @@ class Plan:
         return [
             self.path(paths.TABLE, study=study, table=name) + "." + suffix
             for name in self.study(study).tables
-            for suffix in TABLE_SUFFIXES
+            for suffix in paths.TABLE_SUFFIXES
         ]
 
     def figures(self, study: str) -> list[str]:
@@ -382,7 +382,7 @@ class Plan:
         return [
             self.path(paths.FIGURE, study=study, figure=name) + "." + suffix
             for name in self.study(study).figures
-            for suffix in FIGURE_SUFFIXES
+            for suffix in paths.FIGURE_SUFFIXES
         ]
 
     def reports(self) -> list[str]:
@@ -451,6 +451,12 @@ class Told:
                 file=os.getcwd(),
                 cure="give yourself write permission on that folder, or name another one with `--directory`",
             )
+
+    def begin(self) -> None:
+        """Note the checkout for the records of all jobs, when a workflow starts."""
+        from penumbra.provenance.checkout import begin
+
+        self._told(begin)(self._plan.root, self._plan.settings.results)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._plan, name)

@@ -4,7 +4,7 @@ Snakemake's own ``code`` trigger compares a script's modification time, so it re
 and misses an edit in the library. Penumbra gives each rule the parameter ``code`` instead: a hash over the script,
 every module of the package that it imports, directly or through others, and the parts that its configuration names.
 Touching a file then reruns nothing, editing a plot never retrains, and editing a loss retrains what used it.
-Docstrings, comments and formatting are left out of the hash.
+Docstrings, comments and formatting are left out of the hash, and so are the modules that only note what a job does.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[2]
 PACKAGE = "penumbra"
+BOOKKEEPING = ("penumbra.workflow", "penumbra.provenance")
+"""What notes a job's doings and changes nothing in them: no part of any digest."""
 
 
 def _file(module: str) -> Path | None:
@@ -74,11 +76,16 @@ def modules_used(entry: str) -> frozenset[str]:
     while waiting:
         name = waiting.pop()
         path = Path(name) if name.endswith(".py") else _file(name)
-        if name in found or path is None:
+        if name in found or path is None or name.startswith(BOOKKEEPING):
             continue
         found.add(name)
         waiting.extend(_parsed(path)[1])
     return frozenset(found)
+
+
+def code_hash(path: Path) -> str:
+    """The hash of a Python file's code, whatever its docstrings, comments and layout."""
+    return _parsed(path)[0]
 
 
 def code_digest(entries: Iterable[str]) -> str:

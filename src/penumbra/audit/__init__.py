@@ -1,0 +1,1 @@
+"""Following each displayed number to its bytes, and proving that nothing on the way was changed."""

@@ -1,0 +1,234 @@
+"""All job records of a results folder, and how they hang together.
+
+Nothing here hashes an artefact: what the records say is read and linked; :mod:`penumbra.audit.verify` holds it against
+the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penumbra import paths
+from penumbra.errors import PenumbraError
+
+OWN_FOLDERS = ("superseded", "numbers", "diffs")
+"""Folders below ``records`` that hold no current record."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a job read: ``record_sha256`` is the hash of its maker's record at that time, None for a raw input."""
+
+    name: str
+    path: str
+    kind: str
+    sha256: str
+    bytes: int
+    hashed: bool
+    record_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a job made; ``files`` holds path, SHA-256, bytes and time of each file of a folder."""
+
+    name: str
+    path: str
+    kind: str
+    sha256: str
+    bytes: int
+    mtime_ns: int
+    files: tuple[tuple[str, str, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One job's record: ``sha256`` of its file, and ``content`` without inputs and outputs, as plain data."""
+
+    job: str
+    rule: str
+    sha256: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    content: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: bytes, file: Path) -> Record:
+        """A record from its file's bytes.
+
+        Raises
+        ------
+        PenumbraError : it is not a record.
+        """
+        try:
+            content = json.loads(text)
+            inputs = tuple(Input(**given) for given in content.pop("inputs"))
+            outputs = tuple(
+                Output(**{**made, "files": tuple((p, s, b, t) for p, s, b, t in made.get("files", ()))})
+                for made in content.pop("outputs")
+            )
+            return cls(content["job"], content["rule"], hashlib.sha256(text).hexdigest(), inputs, outputs, content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PenumbraError(
+                f"this is no job record: {type(error).__name__}: {error}",
+                file=file,
+                cure="restore it, or make its job's outputs again (snakemake --forcerun)",
+            ) from error
+
+
+@dataclass
+class Ledger:
+    """The current records of a results folder by job name, and what could not be read."""
+
+    results: Path
+    jobs: Mapping[str, Record] = field(default_factory=dict)
+    unreadable: dict[str, PenumbraError] = field(default_factory=dict)
+    _makers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, results: str | Path) -> Ledger:
+        """Read every record below ``results/records``.
+
+        Raises
+        ------
+        PenumbraError : there are no records.
+        """
+        jobs: dict[str, Record] = {}
+        ledger = cls(Path(results), jobs)
+        for job, file in record_files(ledger.results):
+            try:
+                record = Record.parse(file.read_bytes(), file)
+            except PenumbraError as error:
+                ledger.unreadable[job] = error
+                continue
+            jobs[job] = record
+            ledger._makers |= {output.path: job for output in record.outputs}
+        if not ledger.jobs and not ledger.unreadable:
+            raise _no_records(ledger.results)
+        return ledger
+
+    @classmethod
+    def open(cls, results: str | Path) -> Ledger:
+        """A ledger that reads a record when it is first asked for: for what needs a few records of many thousands.
+
+        A record that cannot be read raises its :class:`PenumbraError` when it is asked for; ``unreadable`` stays empty.
+
+        Raises
+        ------
+        PenumbraError : there are no records.
+        """
+        results = Path(results)
+        if (
+            next((f for f in _files(results / "records") if f.parts[len(results.parts) + 1] not in OWN_FOLDERS), None)
+            is None
+        ):
+            raise _no_records(results)
+        return _OpenLedger(results, _Records(results))
+
+    def maker(self, path: str) -> Record | None:
+        """The record of the job that made an artefact, or the folder that it lies in; None for what no job made."""
+        while path:
+            job = self._maker(path)
+            if job is not None:
+                return self.jobs[job]
+            path = path.rpartition("/")[0]
+        return None
+
+    def _maker(self, path: str) -> str | None:
+        return self._makers.get(path)
+
+    def of_rules(self, rules: Collection[str]) -> list[Record]:
+        """The records of jobs of some rules."""
+        return [record for record in self.jobs.values() if record.rule in rules]
+
+    def parents(self, job: str) -> list[str]:
+        """The jobs whose outputs a job read, each once, in the order of its inputs."""
+        made = (self._maker(given.path) for given in self.jobs[job].inputs)
+        return list(dict.fromkeys(name for name in made if name is not None))
+
+    def ancestors(self, jobs: Iterable[str]) -> set[str]:
+        """The given jobs and all that they rest on."""
+        found: set[str] = set()
+        waiting = [job for job in jobs if job in self.jobs]
+        while waiting:
+            job = waiting.pop()
+            if job not in found:
+                found.add(job)
+                waiting.extend(self.parents(job))
+        return found
+
+    def superseded(self, sha256: str) -> Record | None:
+        """A record that was replaced, by its hash; None where it is not kept."""
+        file = self.results / paths.SUPERSEDED.format(sha256=sha256)
+        return Record.parse(file.read_bytes(), file) if file.is_file() else None
+
+
+class _Records(Mapping[str, Record]):
+    """The current records of a results folder by job name, each read when it is first asked for."""
+
+    def __init__(self, results: Path) -> None:
+        self._results, self._read = results, dict[str, Record | None]()
+
+    def _get(self, job: str) -> Record | None:
+        if job not in self._read:
+            file = self._results / paths.RECORD.format(job=job)
+            own = job.partition("/")[0] in OWN_FOLDERS
+            self._read[job] = Record.parse(file.read_bytes(), file) if not own and file.is_file() else None
+        return self._read[job]
+
+    def __getitem__(self, job: str) -> Record:
+        found = self._get(job)
+        if found is None:
+            raise KeyError(job)
+        return found
+
+    def __contains__(self, job: object) -> bool:
+        return isinstance(job, str) and self._get(job) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (job for job, _ in record_files(self._results))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _OpenLedger(Ledger):
+    """What :meth:`Ledger.open` gives."""
+
+    def _maker(self, path: str) -> str | None:
+        job = paths.job_of(path)
+        return job if job is not None and job in self.jobs else None
+
+    def of_rules(self, rules: Collection[str]) -> list[Record]:
+        root = self.results / "records"
+        found = (file.relative_to(root) for rule in rules for file in _files(root / rule))
+        return [self.jobs[job] for job in sorted(place.with_suffix("").as_posix() for place in found)]
+
+
+def _no_records(results: Path) -> PenumbraError:
+    return PenumbraError(
+        "there are no job records",
+        file=results / "records",
+        cure="name a results folder that Penumbra made: --results FOLDER",
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The record files below a folder, in no order."""
+    for file in folder.rglob("*.json"):
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            yield file
+
+
+def record_files(results: Path) -> Iterator[tuple[str, Path]]:
+    """Job name and file of every current record, sorted."""
+    root = results / "records"
+    for file in sorted(_files(root)):
+        place = file.relative_to(root)
+        if place.parts[0] not in OWN_FOLDERS:
+            yield place.with_suffix("").as_posix(), file

@@ -1,0 +1,127 @@
+"""Which code runs: the commit, what is changed since, and whether it moved while a workflow was running.
+
+The head process of a workflow notes this once, when it starts (:func:`begin`), and hands it to its jobs in their
+environment; a job that was not given it looks for itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from penumbra import paths
+from penumbra.errors import PenumbraError
+from penumbra.files import write_text
+from penumbra.provenance.code_digest import PACKAGE, SOURCE, code_hash
+
+VARIABLE = "PENUMBRA_CHECKOUT"
+CODE = ("Snakefile", "workflow", "src", "config", "envs", "profiles", "pyproject.toml", "requirements.lock")
+"""What of a checkout can change a result."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout at one moment.
+
+    ``commit`` : None where there is no git or no repository. ``dirty`` : whether :data:`CODE` differs from the commit.
+    ``diff_sha256`` : of the differences, untracked files included. ``modules`` : for each module of the package the
+    first 16 digits of the SHA-256 of its file, and of its code without comments (:func:`code_hash`).
+    """
+
+    commit: str | None
+    dirty: bool | None
+    diff_sha256: str | None = None
+    modules: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    try:
+        found = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout
+
+
+def difference(root: str | Path) -> bytes | None:
+    """How a checkout's code differs from its commit, as a patch, untracked files included; None without git."""
+    root = Path(root)
+    patch = _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--", *CODE)
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *CODE)
+    if patch is None or new is None:
+        return None
+    for name in sorted(filter(None, new.split(b"\0"))):
+        patch += b"untracked " + name + b"\n" + (root / os.fsdecode(name)).read_bytes() + b"\n"
+    return patch
+
+
+def look(root: str | Path) -> tuple[Checkout, bytes]:
+    """The checkout at ``root`` without its modules, and how it differs from its commit."""
+    root = Path(root)
+    commit = _git(root, "rev-parse", "HEAD")
+    patch = difference(root) if commit else None
+    if commit is None or patch is None:
+        return Checkout(None, None), b""
+    digest = hashlib.sha256(patch).hexdigest() if patch else None
+    return Checkout(commit.decode().strip(), bool(patch), digest), patch
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def begin(root: str | Path, results: str | Path) -> Checkout:
+    """Note the checkout for all jobs of a workflow that starts now; keep its differences under ``results``."""
+    checkout, patch = look(root)
+    if checkout.diff_sha256 is not None:
+        kept = Path(results) / paths.DIFF.format(sha256=checkout.diff_sha256)
+        if not kept.exists():
+            write_text(kept, patch.decode(errors="surrogateescape"))
+    modules = {}
+    for file in sorted((SOURCE / PACKAGE).rglob("*.py")):
+        name = ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        modules[name] = (_file_hash(file), code_hash(file)[:16])
+    checkout = Checkout(checkout.commit, checkout.dirty, checkout.diff_sha256, modules)
+    os.environ[VARIABLE] = json.dumps(asdict(checkout), separators=(",", ":"))
+    return checkout
+
+
+def at_start() -> Checkout | None:
+    """What the workflow's head noted; None in a process that it did not start."""
+    content = os.environ.get(VARIABLE)
+    if not content:
+        return None
+    told = json.loads(content)
+    told["modules"] = {name: (file, code) for name, (file, code) in told["modules"].items()}
+    return Checkout(**told)
+
+
+def loaded_modules() -> dict[str, Path]:
+    """The package's modules that this process has imported, and their files."""
+    own = {n: getattr(m, "__file__", None) for n, m in list(sys.modules.items()) if n.partition(".")[0] == PACKAGE}
+    return {name: Path(file) for name, file in sorted(own.items()) if file}
+
+
+def ran(started: Checkout | None) -> dict[str, str]:
+    """The hash of each imported module's file, as it lies on this machine now.
+
+    Raises
+    ------
+    PenumbraError : the code of one is not what it was when the workflow started.
+    """
+    found = {}
+    for name, file in loaded_modules().items():
+        found[name] = _file_hash(file)
+        if started is None or name not in started.modules or started.modules[name][0] == found[name]:
+            continue
+        if code_hash(file)[:16] != started.modules[name][1]:
+            raise PenumbraError(
+                "the code changed while the workflow was running: this job would not be of the code that it records",
+                file=file,
+                cure="run the same command again; to work on the code meanwhile, use a second checkout",
+            )
+    return found
