@@ -42,8 +42,9 @@ onstart:
 
 # The default target must stand in this file, before the includes.
 rule all:
-    """Every table, figure and report of the studies that config/config.yaml chooses (the default target)."""
+    """Every table, figure and report of the studies that config/config.yaml chooses, and their page: the default target."""
     input:
+        plan.path(paths.PAGE),
         plan.reports(),
         [file for study in plan.settings.studies for file in plan.tables(study) + plan.figures(study)],
 
@@ -59,3 +60,4 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/inference.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/reporting.smk"
+include: "workflow/rules/page.smk"

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from penumbra import paths  # noqa: E402
 from penumbra.provenance import record as recording  # noqa: E402
+from penumbra.provenance.jobs import JOBS, LOG, RECORD  # noqa: E402
 
 TIMES = 20
 CHILD = f"""
@@ -61,7 +62,7 @@ def small_job() -> tuple[float, float]:
         table.parent.mkdir(parents=True)
         cases = "\n".join(f"case-{k:03d}\tcentre-{k % 4}" for k in range(40))
         table.write_text(f"case\tcentre\n{cases}\n")
-        log = results / paths.LOG.format(job=paths.JOBS["split"].format(dataset="d", split=0))
+        log = results / LOG.format(job=JOBS["split"].format(dataset="d", split=0))
         split = results / paths.SPLIT.format(dataset="d", split=0)
         child = CHILD.format(table=str(table), split=str(split), log=str(log))
         for _ in range(TIMES):
@@ -90,7 +91,7 @@ def again(results: Path) -> tuple[int, float, float]:
     jobs, worked, recorded = 0, 0.0, 0.0
     for file in sorted((results / "records").rglob("*.json")):
         told = json.loads(file.read_text(encoding="utf-8"))
-        if file != results / paths.RECORD.format(job=told["job"]):
+        if file != results / RECORD.format(job=told["job"]):
             continue
         jobs, worked = jobs + 1, worked + told["seconds"]
         started = time.perf_counter()
@@ -98,7 +99,7 @@ def again(results: Path) -> tuple[int, float, float]:
             SimpleNamespace(
                 rule=told["rule"],
                 wildcards=told["wildcards"],
-                log=[str(results / paths.LOG.format(job=told["job"]))],
+                log=[str(results / LOG.format(job=told["job"]))],
                 input=_files(told["inputs"], results),
                 output=_files(told["outputs"], results),
                 params=Params(fromdict=told["params"]),
@@ -110,7 +111,7 @@ def again(results: Path) -> tuple[int, float, float]:
         )
         content = made.content()
         with tempfile.TemporaryDirectory(dir=results.parent) as place:
-            recording.write_json(Path(place) / "record.json", content)
+            recording.write_text(Path(place) / "record.json", recording.sealed(content))
         recorded += time.perf_counter() - started
     return jobs, worked, recorded
 

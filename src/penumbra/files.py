@@ -117,9 +117,14 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def as_json(content: Any) -> str:
+    """``content`` as sorted, indented JSON with an end of line. NaN is refused: JSON has none."""
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as sorted, indented JSON, atomically. NaN is refused: JSON has none."""
-    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, as_json(content))
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:

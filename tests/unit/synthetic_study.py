@@ -226,8 +226,38 @@ def images(folder: Path, study: StudyContext, seed: int, cases: tuple[str, ...] 
     }
 
 
-def progressions(folder: Path, study: StudyContext, seed: int) -> list[Path]:
-    """``progression.npz`` of every candidate for the first data set; the second candidate stops early."""
+def truth_metrics(study: StudyContext, seed: int, cases: int = 3) -> pd.DataFrame:
+    """Random metrics against known truth of every run of a study; the first bin of every curve is empty."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for dataset in study.datasets.values():
+        for candidate in study.candidates:
+            for split in dataset.split_numbers:
+                for target in dataset.classes:
+                    base = {"dataset": dataset.name, "candidate": candidate, "split": split, "target": target}
+                    run = base | {"case": "*", "scope": "run", "n": 100, "status": "ok"}
+                    rows.append(run | {"metric": "rater_calibration_error", "value": rng.uniform()})
+                    for metric in ("truth_error", "volume_misplaced", "volume_error_soft", "volume_error_binary"):
+                        rows += [
+                            base | {"case": f"sub-{c}", "scope": "case", "metric": metric, "value": rng.normal()}
+                            | {"n": 100, "status": "ok"}
+                            for c in range(cases)
+                        ]  # fmt: skip
+                    for curve in ("truth_curve_fraction", "truth_curve_prediction", "rater_curve_prediction",
+                                  "rater_curve_probability"):  # fmt: skip
+                        for b in range(10):
+                            told = {"value": np.nan, "status": "undefined: empty bin"} if b == 0 else {}
+                            rows.append(run | {"metric": curve, "bin": b, "value": rng.uniform()} | told)
+    table = pd.DataFrame(rows).astype({"bin": "Int64", "value": "float64", "split": "int64"})
+    table.insert(0, "row", row_names(table))
+    return table
+
+
+def progressions(folder: Path, study: StudyContext, seed: int, last: int = 37) -> list[Path]:
+    """``progression.npz`` of every candidate for the first data set; the second candidate stops early.
+
+    ``last`` : the last epoch of the first candidate.
+    """
     rng = np.random.default_rng(seed)
     classes = len(next(iter(study.datasets.values())).classes)
     x, y = np.meshgrid(np.arange(48) - 23.5, np.arange(40) - 19.5, indexing="ij")
@@ -235,7 +265,7 @@ def progressions(folder: Path, study: StudyContext, seed: int) -> list[Path]:
     image = rng.normal(0, 0.5, (1, 48, 40)) + 2 * label[0]
     paths = []
     for position, (candidate, sharp) in enumerate(SHARPNESS.items()):
-        epochs = [1, 5, 10] if position == 1 else [1, 5, 10, 20, 37 + position]
+        epochs = [1, 5, 10] if position == 1 else [1, 5, 10, 20, last + position]
         predictions = [
             np.clip(gaussian_filter(label, (0, s, s)) * (0.3 + 0.7 * e / epochs[-1]) + (0.02 if sharp < 0 else 0), 0, 1)
             for e in epochs

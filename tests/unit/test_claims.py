@@ -32,14 +32,15 @@ from penumbra.claims.models import (
     read_claims,
 )
 from penumbra.claims.quantities import confidence_gap
-from penumbra.claims.section import claims_section, overall, read_verdicts
+from penumbra.claims.section import claims_section
 from penumbra.config.load import Configuration, read_yaml
 from penumbra.errors import PenumbraError
 from penumbra.metrics.composite import composite
 from penumbra.metrics.rows import row_names
 from penumbra.reporting.context import DatasetInfo, StudyContext
-from penumbra.reporting.numbers import CellIndex, rows_digest
+from penumbra.reporting.numbers import CellIndex, displayed_at, rows_digest
 from penumbra.reporting.study_report import write_report
+from penumbra.reporting.verdicts import overall, read_verdicts
 from penumbra.statistics.effect_size import rank_biserial
 from tests.conftest import ROOT
 from tests.unit.claimed_metrics import NAMES, SPLITS, long, study
@@ -566,7 +567,7 @@ def test_the_section_tells_every_claim_and_indexes_every_number(judged):
     folder, _ = judged
     frame = read_verdicts(folder / "claims.csv")
     cells = CellIndex("report")
-    lines = claims_section(frame, cells)
+    lines = cells.place("\n".join(claims_section(frame, cells, "studies/s/claims.csv"))).split("\n")
     table = [line for line in lines if line.startswith("| ")][1:]
     assert len(table) == len(frame) and {len(line.split(" | ")) for line in table} == {7}
     index = cells.frame()
@@ -574,7 +575,7 @@ def test_the_section_tells_every_claim_and_indexes_every_number(judged):
     for word in ("supported", "contradicted", "undecided"):
         assert index.loc[index["column"] == word, "value"].tolist() == [(verdicts == word).sum()]
     text = "\n".join(lines)
-    assert all(shown in text for shown in index["displayed"])
+    assert all(displayed_at(text, entry) == entry["displayed"] for entry in index.to_dict("records"))
     effects = index[index["column"] == "effect"]
     told = frame[frame["effect"].notna()]
     np.testing.assert_allclose(effects["value"].astype(float), told["effect"])
@@ -582,7 +583,9 @@ def test_the_section_tells_every_claim_and_indexes_every_number(judged):
         assert float(record["displayed"]) == pytest.approx(
             row["effect"] * record["scale"], abs=0.5001 * 10 ** -record["decimals"]
         )
-        assert record["rows_sha256"] == row["rows_sha256"]
+        name = "/".join(row[key] for key in ("claim", "dataset", "target"))
+        assert (record["n_rows"], record["rows_sha256"]) == rows_digest([name])
+        assert record["source"] == "studies/s/claims.csv"
 
 
 def test_no_claims_and_broken_files_are_told(tmp_path):
@@ -602,7 +605,8 @@ def test_the_report_prints_the_claims(judged, tmp_path):
     frame = read_verdicts(folder / "claims.csv")
     assert "## Claims" in text and all(f"{s} (" in text for s in frame["statement"])
     cells = pd.read_csv(tmp_path / "report.cells.csv")
-    assert (cells["estimator"].str.startswith("effect of claims.csv")).sum() == frame["effect"].notna().sum()
+    effects = (cells["estimator"] == "column_of_claims") & (cells["column"] == "effect")
+    assert effects.sum() == frame["effect"].notna().sum()
 
 
 def test_rounding_of_equal_values_is_no_difference(rng):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -20,8 +21,8 @@ from penumbra.errors import PenumbraError
 from penumbra.figures import _style
 from penumbra.figures._inputs import FigureInputs, RunFiles, pick
 from penumbra.figures._write import SUFFIXES, write
-from penumbra.figures.visual import disagreement
 from penumbra.reporting.context import StudyData, candidate_infos
+from penumbra.reporting.pictures import disagreement
 
 _SPEC = importlib.util.spec_from_file_location("synthetic_study", Path(__file__).with_name("synthetic_study.py"))
 assert _SPEC is not None and _SPEC.loader is not None
@@ -95,6 +96,12 @@ def run_files(image_files, study) -> RunFiles:
         dict(zip(study.candidates, image_files["threshold"], strict=True)),
         image_files["cases_table"],
     )
+
+
+def placed(volume: np.ndarray, mark) -> np.ndarray:
+    """The part of a volume that a mark says is shown."""
+    x0, x1, y0, y1, *z = json.loads(mark["argument"])["place"]
+    return volume[..., x0:x1, y0:y1, z[0]] if z else volume[..., x0:x1, y0:y1]
 
 
 def test_entropy_marks_are_the_dots_and_the_data(study, metrics):
@@ -272,9 +279,8 @@ def test_visual_shows_the_slice_of_most_disagreement(study, image_files):
     assert len(images) == 3 + len(study.candidates) and (images["status"] == "ok").all()
     panels = {a.get_title(): a for a in all_axes(figure)}
     for mark in images[images["candidate"].notna()].to_dict("records"):
-        path, digest = mark["source"].split("#sha256=")
-        volume = read_class_map(path)
-        shown = eval(mark["filter"], {"array": np.moveaxis(volume, 0, -1)})
+        path = Path(mark["source"])
+        shown = np.moveaxis(placed(read_class_map(path), mark), 0, -1)
         assert mark["value"] == pytest.approx(shown.sum(dtype=float))
         drawn = np.asarray(panels[mark["panel"]].images[0].get_array())
         assert drawn.shape[:2] == shown.shape[:2][::-1]
@@ -282,7 +288,7 @@ def test_visual_shows_the_slice_of_most_disagreement(study, image_files):
 
         expected = sum(shown[..., k, None] * np.array(to_rgb(_style.CLASS_COLOURS[k])) for k in range(2))
         np.testing.assert_allclose(drawn, np.clip(expected, 0, 1).transpose(1, 0, 2), atol=1e-6)
-        assert len(digest) == 64
+        assert mark["rows_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_visual_takes_a_named_case_and_slice_and_refuses_others(study, image_files):
@@ -356,7 +362,7 @@ def test_of_several_best_thresholds_the_largest_is_dotted(study, metrics):
 def test_densities_are_those_of_scipy_and_their_areas_the_shares(study, metrics):
     from scipy.stats import gaussian_kde
 
-    from penumbra.figures.prediction_distribution import scott
+    from penumbra.reporting.densities import scott
 
     figure, marks = draw("prediction_distribution", study, metrics)
     here = metrics.query("dataset == 'ms_brain' and metric == 'nonzero_count'")
@@ -379,7 +385,7 @@ def test_densities_are_those_of_scipy_and_their_areas_the_shares(study, metrics)
 
 
 def test_bandwidth_is_never_less_than_a_bin():
-    from penumbra.figures.prediction_distribution import BINS, scott
+    from penumbra.reporting.densities import BINS, scott
 
     counts = np.zeros(BINS)
     counts[40] = 1e6
@@ -399,11 +405,11 @@ def test_progression_shows_every_epoch_reached(study, progression_files):
                     assert (panel, name) == ("epoch 20", "conv-average")
                     assert own.loc[panel, "status"] == "not reached"
                     continue
-                array, index = own.loc[panel, "filter"].split("[", 1)
-                first, second = index.rstrip("]").split("][")
-                shown = eval(f"array[{first}][{second}]", {"array": content[array]})
+                told = json.loads(own.loc[panel, "argument"])
+                array = content["label"] if told["array"] == "label" else content["predictions"][told["at"]]
+                shown = placed(array[told["k"]], own.loc[panel])
                 assert own.loc[panel, "value"] == pytest.approx(shown.sum(dtype=float))
-                assert shown.ndim == 2 and first.endswith("1")
+                assert shown.ndim == 2 and told["k"] == 1
             last = marks[(marks["candidate"] == name) & (marks["mark"] == "last")].iloc[0]
             assert last["value"] == content["epochs"][-1]
             final = content["predictions"][-1, 1]
@@ -440,13 +446,13 @@ def test_segmentations_raw_and_binary(rule, study, image_files):
     assert set(images["name"]) == {f"{case}, slice {z}"}
     assert len(images) == 4 + 4 * len(study.candidates) and (images["status"] == "ok").all()
     for mark in images[images["candidate"].notna()].to_dict("records"):
-        volume = read_class_map(mark["source"].split("#")[0])
+        volume = read_class_map(mark["source"].split("; ")[0])
         array = (
             volume[0]
             if mark["panel"].startswith("raw")
             else binary(volume, dataset, 0.3 if rule == "threshold" else None)
         )
-        assert mark["value"] == pytest.approx(eval(mark["filter"], {"array": array}).sum(dtype=float))
+        assert mark["value"] == pytest.approx(placed(array, mark).sum(dtype=float))
     close = images[images["panel"] == "reference, close-up"].iloc[0]
     whole = images[images["panel"] == "reference"].iloc[0]
     assert close["n"] < whole["n"] and close["value"] <= whole["value"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 
 from penumbra.claims.judge import write_claims
 from penumbra.claims.models import read_claims
-from penumbra.claims.section import read_verdicts
 from penumbra.errors import PenumbraError
 from penumbra.reporting.kept import keep
+from penumbra.reporting.recompute import check, check_place, read_entries
+from penumbra.reporting.sources import Reader
+from penumbra.reporting.verdicts import read_verdicts
 from tests.conftest import ROOT
 
 _SPEC = importlib.util.spec_from_file_location("synthetic_study", Path(__file__).with_name("synthetic_study.py"))
@@ -69,6 +72,33 @@ def test_the_page_tells_claims_and_entropy(tmp_path, claims):
         assert all(f"{statement} (" in page for statement in frame["statement"])
     for name in ("report.md", "report.cells.csv", "tests.csv", "tables/one.csv", "figures/one.csv"):
         assert (tmp_path / "kept" / name).exists()
+
+
+def test_every_number_of_the_page_is_computed_again(tmp_path):
+    told, _ = finished(tmp_path / "results", claims=True)
+    times = {"conv-staple/split-0": "90.5", "conv-staple/split-1": "NA", "another/split-0": "7"}
+    for name, seconds in times.items():
+        file = tmp_path / "results" / "benchmarks" / "train" / "scgm" / f"{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\tcpu_time\n1.0\t{seconds}\n")
+    (tmp_path / "results/benchmarks/ingest").mkdir()
+    (tmp_path / "results/benchmarks/ingest/scgm.tsv").write_text("s\tcpu_time\n1.0\tNA\n")
+    for split, epochs in ((0, 30), (1, 25)):
+        record = {"names": {"candidate": "conv-average"}, "device": {"torch": "2.8", "type": "cpu"}}
+        record |= {"epochs_run": epochs, "parameters": 1234567, "seed": 2022}
+        file = tmp_path / f"results/runs/scgm/conv-average/split-{split}/member-1/run.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(record))
+    keep("fusion", told, tmp_path / "results", tmp_path / "kept", "snakemake")
+    page = (tmp_path / "kept" / "README.md").read_text()
+    assert "- `scgm`: 2 trainings of 1,234,567 parameters, 25 to 30 epochs, torch 2.8 on cpu, seed 2022." in page
+    assert "| train | 1 | 1.5 |" in page and "| ingest |" not in page
+    entries = read_entries(tmp_path / "kept" / "README.cells.csv")
+    reader = Reader(tmp_path / "results")
+    assert {e["id"]: f for e in entries if (f := check(e, reader) + check_place(e, page))} == {}
+    used = {e["estimator"] for e in entries}
+    assert {"ratio_over_splits", "processor_minutes", "count_of_jobs", "field_of_runs"} <= used
+    assert all(check(e | {"value": (e["value"] or 0.0) + 1.0}, reader) for e in entries)
 
 
 @pytest.mark.parametrize("missing", ["report.md", "tests.csv", "tables/one.csv", "metrics/scgm.parquet"])

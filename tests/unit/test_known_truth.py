@@ -98,9 +98,11 @@ def test_figure_marks_are_the_means_over_runs(study: StudyContext, metrics: pd.D
             assert mark["value"] == pytest.approx(runs.mean()) and mark["y"] == pytest.approx(100 * runs.mean())
         else:
             cell = rows[rows["bin"] == int(mark["name"].removeprefix("bin "))]
+            curve, _, across = mark["mark"].partition(", ")
             x = {"truth_curve": "truth_curve_fraction", "rater_curve": "rater_curve_prediction"}[mark["panel"]]
-            assert mark["y"] == pytest.approx(cell.loc[cell["metric"] == mark["mark"], "value"].mean(), nan_ok=True)
+            assert mark["y"] == pytest.approx(cell.loc[cell["metric"] == curve, "value"].mean(), nan_ok=True)
             assert mark["x"] == pytest.approx(cell.loc[cell["metric"] == x, "value"].mean(), nan_ok=True)
+            assert mark["value"] == pytest.approx(mark["x" if across else "y"], nan_ok=True)
             assert len(metrics.query(mark["filter"]).query("dataset == @mark['dataset']")) >= mark["n_rows"]
     assert (marks["mark"] == "dot").sum() == 4 * 2 * 3
     drawn = {line.get_gid() for f in figure.subfigs for axes in f.axes for line in axes.lines}

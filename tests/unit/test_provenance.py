@@ -14,6 +14,7 @@ from penumbra import paths
 from penumbra.errors import PenumbraError
 from penumbra.provenance import checkout, record
 from penumbra.provenance.hashing import FileState, folder_files, state
+from penumbra.provenance.jobs import JOBS, OUTPUTS, job_of
 from penumbra.provenance.record import Recorder
 from penumbra.workflow.plan import Plan
 
@@ -72,7 +73,7 @@ def test_a_file_whose_size_and_time_are_noted_is_not_read_again(folder):
 
 def job(tmp_path, rule="split", wildcards=None, inputs=None, outputs=None, params=None, **more):
     wildcards = wildcards or {"dataset": "discs", "split": "0"}
-    name = paths.JOBS[rule].format(**wildcards)
+    name = JOBS[rule].format(**wildcards)
     given = dict(
         rule=rule,
         wildcards=wildcards,
@@ -129,6 +130,13 @@ def test_what_a_record_holds(tmp_path):
     assert found["resources"] == {"mem_mb": 1000, "runtime": 5} and found["supersedes"] is None
 
 
+def test_a_record_holds_the_hash_of_itself(tmp_path):
+    text = write_split(tmp_path).read_text()
+    lines = text.splitlines(keepends=True)
+    (own,) = [k for k, line in enumerate(lines) if line.startswith('  "own_sha256"')]
+    assert json.loads(text)["own_sha256"] == digest("".join(lines[:own] + lines[own + 1 :]).encode())
+
+
 def test_records_are_chained_by_their_hashes(tmp_path):
     first = write_split(tmp_path)
     reads = {"split": str(tmp_path / "results" / SPLIT)}
@@ -175,15 +183,15 @@ def test_every_rule_has_a_record_and_every_output_its_job(root):
     plan = Plan({"studies": ["label-fusion-phantom"], "results": "results"}, root)
     text = "".join(file.read_text() for file in (root / "workflow/rules").glob("*.smk"))
     scripts = {p.stem for p in (root / "workflow/scripts").glob("*.py")}
-    assert set(paths.JOBS) == set(paths.OUTPUTS) == scripts
+    assert set(JOBS) == set(OUTPUTS) == scripts
     values = {"dataset": "d.text", "candidate": "c-1", "split": "0", "member": "1", "fusion": "f", "study": "s",
               "table": "t-1", "figure": "f-2", "interpolation": "cubic"}  # fmt: skip
-    for rule, patterns in paths.OUTPUTS.items():
+    for rule, patterns in OUTPUTS.items():
         assert f'plan.log("{rule}")' in text and plan.log(rule).startswith("results/logs/")
         for pattern in patterns:
-            assert paths.job_of(pattern.format(**values)) == paths.JOBS[rule].format(**values), pattern
+            assert job_of(pattern.format(**values)) == JOBS[rule].format(**values), pattern
     for other in ("runs/d/c/split-0/resume/x", "logs/split/d/0.log", "studies/s/tables/t.xlsx", "config"):
-        assert paths.job_of(other) is None
+        assert job_of(other) is None
 
 
 # ------------------------------------------------------------ the checkout

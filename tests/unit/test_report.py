@@ -159,13 +159,13 @@ def test_every_line_of_a_table_has_as_many_cells_as_its_head(tmp_path):
 def test_numbers_of_the_sentences_come_from_the_tests(tmp_path):
     text, cells, tests = make(tmp_path)
     view = tests[tests["view"] == "split"]
-    for record in cells[cells["metric"].notna()].to_dict("records"):
-        (value,) = view[view["dataset"] == record["dataset"]].query(record["filter"])[record["column"]]
+    for record in cells[cells["estimator"] == "column_of_tests"].to_dict("records"):
+        (value,) = tests.query(record["filter"])[record["column"]]
         assert record["value"] == pytest.approx(value)
         assert float(record["displayed"]) == pytest.approx(
             value * record["scale"], abs=0.5001 * 10 ** -record["decimals"]
         )
-        assert record["displayed"] in text
+        assert record["displayed"] == text[int(record["start"]) : int(record["end"])]
     scgm = view[view["dataset"] == "scgm"]
     counts = cells[(cells["dataset"] == "scgm") & cells["metric"].isna()].set_index("column")["value"]
     assert counts["comparisons"] == len(scgm)

@@ -39,7 +39,7 @@ def test_local_gpu_profile(snakemake):
 
 def test_the_menu_is_readable(snakemake):
     menu = snakemake("--list-target-rules").stdout
-    for rule in ("all", "tables", "figures", "metrics", "datasets"):
+    for rule in ("all", "tables", "figures", "final", "metrics", "datasets"):
         assert re.search(rf"^{rule}\b", menu, re.M), menu
     for words in ("the default target", "nothing is trained"):
         assert words in " ".join(menu.split())

@@ -82,3 +82,26 @@ rule study_report:
         code=lambda w: plan.study_code(w.study),
     script:
         "../scripts/study_report.py"
+
+
+rule seal:
+    """Verify a study down to its raw files, and refuse what was made by code that no commit holds."""
+    input:
+        unpack(lambda w: plan.claims_file(w.study)),
+        report=plan.path(paths.STUDY_REPORT),
+        tables=lambda w: plan.tables(w.study),
+        figures=lambda w: plan.figures(w.study),
+    output:
+        plan.path(paths.SEAL),
+    log:
+        plan.log("seal"),
+    conda:
+        "../../envs/penumbra.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        commit=lambda w: plan.clean_commit(),
+        code=plan.code("seal"),
+    script:
+        "../scripts/seal.py"

@@ -13,6 +13,12 @@ rule figures:
         [file for study in plan.settings.studies for file in plan.figures(study)],
 
 
+rule final:
+    """A paper's final tables and figures: from a clean checkout alone, and verified down to the raw files."""
+    input:
+        plan.seals(),
+
+
 rule metrics:
     """The metrics of all runs, one parquet file a data set; no table or figure."""
     input:
@@ -34,5 +40,6 @@ rule datasets:
 localrules:
     tables,
     figures,
+    final,
     metrics,
     datasets,

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penumbra import paths
 from penumbra.errors import PenumbraError
+from penumbra.provenance.jobs import RECORD, SUPERSEDED, job_of
 
+COMMON = {"checkout", "software", "machine", "determinism", "resources", "params"}
+"""Parts of a record that many records have in common."""
 OWN_FOLDERS = ("superseded", "numbers", "diffs")
 """Folders below ``records`` that hold no current record."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Input:
     """What a job read: ``record_sha256`` is the hash of its maker's record at that time, None for a raw input."""
 
@@ -33,7 +35,7 @@ class Input:
     record_sha256: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Output:
     """What a job made; ``files`` holds path, SHA-256, bytes and time of each file of a folder."""
 
@@ -46,7 +48,7 @@ class Output:
     files: tuple[tuple[str, str, int, int], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One job's record: ``sha256`` of its file, and ``content`` without inputs and outputs, as plain data."""
 
@@ -58,8 +60,12 @@ class Record:
     content: dict[str, Any]
 
     @classmethod
-    def parse(cls, text: bytes, file: Path) -> Record:
+    def parse(cls, text: bytes, file: Path, shared: dict[str, Any] | None = None) -> Record:
         """A record from its file's bytes.
+
+        Parameters
+        ----------
+        shared : what records have in common is held once in it: thousands of them name the same code and packages.
 
         Raises
         ------
@@ -67,11 +73,14 @@ class Record:
         """
         try:
             content = json.loads(text)
-            inputs = tuple(Input(**given) for given in content.pop("inputs"))
+            inputs = tuple(Input(**_held(given, shared)) for given in content.pop("inputs"))
             outputs = tuple(
                 Output(**{**made, "files": tuple((p, s, b, t) for p, s, b, t in made.get("files", ()))})
                 for made in content.pop("outputs")
             )
+            if shared is not None:
+                for key in COMMON & content.keys():
+                    content[key] = shared.setdefault(f"{key} {json.dumps(content[key], sort_keys=True)}", content[key])
             return cls(content["job"], content["rule"], hashlib.sha256(text).hexdigest(), inputs, outputs, content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PenumbraError(
@@ -79,6 +88,13 @@ class Record:
                 file=file,
                 cure="restore it, or make its job's outputs again (snakemake --forcerun)",
             ) from error
+
+
+def _held(given: dict[str, Any], shared: dict[str, Any] | None) -> dict[str, Any]:
+    """An input whose texts are held once."""
+    if shared is None:
+        return given
+    return {key: shared.setdefault(value, value) if isinstance(value, str) else value for key, value in given.items()}
 
 
 @dataclass
@@ -100,9 +116,10 @@ class Ledger:
         """
         jobs: dict[str, Record] = {}
         ledger = cls(Path(results), jobs)
+        shared: dict[str, Any] = {}
         for job, file in record_files(ledger.results):
             try:
-                record = Record.parse(file.read_bytes(), file)
+                record = Record.parse(file.read_bytes(), file, shared)
             except PenumbraError as error:
                 ledger.unreadable[job] = error
                 continue
@@ -164,7 +181,7 @@ class Ledger:
 
     def superseded(self, sha256: str) -> Record | None:
         """A record that was replaced, by its hash; None where it is not kept."""
-        file = self.results / paths.SUPERSEDED.format(sha256=sha256)
+        file = self.results / SUPERSEDED.format(sha256=sha256)
         return Record.parse(file.read_bytes(), file) if file.is_file() else None
 
 
@@ -176,7 +193,7 @@ class _Records(Mapping[str, Record]):
 
     def _get(self, job: str) -> Record | None:
         if job not in self._read:
-            file = self._results / paths.RECORD.format(job=job)
+            file = self._results / RECORD.format(job=job)
             own = job.partition("/")[0] in OWN_FOLDERS
             self._read[job] = Record.parse(file.read_bytes(), file) if not own and file.is_file() else None
         return self._read[job]
@@ -201,7 +218,7 @@ class _OpenLedger(Ledger):
     """What :meth:`Ledger.open` gives."""
 
     def _maker(self, path: str) -> str | None:
-        job = paths.job_of(path)
+        job = job_of(path)
         return job if job is not None and job in self.jobs else None
 
     def of_rules(self, rules: Collection[str]) -> list[Record]:

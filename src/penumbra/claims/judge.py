@@ -17,16 +17,9 @@ from penumbra.claims.quantities import UNITS, Origin, Quantities, Unit
 from penumbra.files import write_table
 from penumbra.reporting.context import StudyContext
 from penumbra.reporting.data import read_metrics
+from penumbra.reporting.sources import results_folder
+from penumbra.reporting.verdicts import COLUMNS, EVERYWHERE
 from penumbra.seeds import generator
-
-EVERYWHERE = "all"
-COLUMNS = (
-    "claim", "section", "statement", "kind", "dataset", "target", "metric", "candidates", "against", "direction",
-    "compared", "verdict", "reason", "published", "published_outcome", "mean_candidates", "mean_against",
-    "effect", "effect_kind", "unit", "low", "high",
-    "standardised", "standardised_low", "standardised_high", "p", "n", "unit_of_n", "n_undefined", "level",
-    "source", "filter", "n_rows", "rows_sha256",
-)  # fmt: skip
 
 
 def judged_here(claims: Claims, context: StudyContext) -> dict[str, Claim]:
@@ -129,7 +122,7 @@ def judge(
     claims : a paper's claims. metrics : the long metrics of the study's data sets.
     context : the study; its level holds where a claim states none.
     seed : the study's seed, for the bootstrap.
-    sources : the file that holds the metrics of each data set.
+    sources : the file that holds the metrics of each data set, as the cell index names it.
 
     Returns
     -------
@@ -189,5 +182,5 @@ def write_claims(
     claims : a file of ``config/claims`` as plain data.
     """
     context = StudyContext.from_told(told)
-    table, sources = read_metrics(metrics)
+    table, sources = read_metrics(metrics, results_folder(out))
     write_table(out, judge(Claims.model_validate(claims), table, context, seed, sources))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penumbra.claims.judge import COLUMNS, EVERYWHERE
-from penumbra.errors import PenumbraError
 from penumbra.reporting.context import target_title
-from penumbra.reporting.numbers import CellIndex
+from penumbra.reporting.estimators import Argument
+from penumbra.reporting.numbers import CellIndex, row_filter
+from penumbra.reporting.rows import Source
+from penumbra.reporting.verdicts import EVERYWHERE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,27 +18,7 @@ if TYPE_CHECKING:
 VERDICTS = ("supported", "contradicted", "undecided")
 HUNDRED = ("fraction", "share")
 """Units that start so are shown in per cent, their differences in percentage points."""
-TEXTS = ("against", "compared", "reason", "source", "filter", "rows_sha256")
 HEADS = ("claim", "where", "here", "effect", "p", "n", "the paper")
-
-
-def read_verdicts(path: str | Path) -> pd.DataFrame:
-    """A study's ``claims.csv``, with the columns of :data:`penumbra.claims.judge.COLUMNS`.
-
-    Raises
-    ------
-    PenumbraError : the file cannot be read or lacks a column.
-    """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype={"section": str, **dict.fromkeys(TEXTS, str)})
-        table = table[list(COLUMNS)]
-    except (OSError, ValueError, KeyError) as error:
-        raise PenumbraError(
-            f"cannot read the claims: {error}", file=path, cure="remove the file, so that it is made again"
-        ) from error
-    return table.assign(**{name: table[name].fillna("") for name in TEXTS})
 
 
 def where(row: Mapping[str, Any]) -> str:
@@ -46,20 +26,6 @@ def where(row: Mapping[str, Any]) -> str:
     if row["dataset"] == EVERYWHERE:
         return "everywhere"
     return f"`{row['dataset']}`" + ("" if row["target"] == "image" else f", {target_title(row['target'])}")
-
-
-def singles(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of single data sets and classes."""
-    return frame[frame["dataset"] != EVERYWHERE]
-
-
-def overall(frame: pd.DataFrame) -> pd.Series[str]:
-    """One verdict a claim: over all data sets and classes, or the only one that was tested."""
-    every = frame[frame["dataset"] == EVERYWHERE].set_index("claim")["verdict"]
-    alone = singles(frame)
-    alone = alone[~alone["claim"].isin(every.index)].sort_values("n", ascending=False, kind="stable")
-    verdicts = {**every.to_dict(), **alone.drop_duplicates("claim").set_index("claim")["verdict"].to_dict()}
-    return frame["claim"].drop_duplicates().map(verdicts)
 
 
 def digits(value: float, scale: float) -> int:
@@ -74,29 +40,38 @@ def scale_of(unit: str) -> float:
 
 
 class _Cells:
-    """The numbers of one row, each through the cell index."""
+    """The numbers of one row, and what else varies with the results, each through the cell index."""
 
-    def __init__(self, row: Mapping[str, Any], cells: CellIndex) -> None:
-        self.row, self.cells = row, cells
+    def __init__(self, row: Mapping[str, Any], cells: CellIndex, source: Source) -> None:
+        self.row, self.cells, self.source = row, cells, source
         self.scale = scale_of(row["unit"])
         self.digits = digits(float(row["effect"]), self.scale)
 
     def number(self, key: str, *, scale: float = 1.0, decimals: int = 1) -> str:
+        """A number of the row, as text."""
+        unit = self.row["unit"] if key not in ("p", "n") else None
+        argument = {"column": key}
+        return self.shown("column_of_claims", key, argument, scale=scale, decimals=decimals, unit=unit)
+
+    def text(self, key: str) -> str:
+        """A text of the row, fit for Markdown."""
+        return self.shown("text_of_claims", key, {"column": key})
+
+    def shown(self, estimator: str, key: str, argument: Argument | None = None, **more: Any) -> str:
+        """What an estimator makes of the row, fit for Markdown."""
         row = self.row
-        shown = self.cells.number(
-            float(row[key]),
+        found = self.cells.number(
+            estimator,
+            self.source,
+            row_filter(claim=row["claim"], dataset=row["dataset"], target=row["target"]),
             row=f"{row['claim']}, {row['dataset']}, {row['target']}",
             column=key,
-            estimator=f"{key} of claims.csv" + (f": {row['effect_kind']}" if key == "effect" else ""),
-            n=int(row["n"]),
-            scale=scale,
-            decimals=decimals,
-            **{k: row[k] for k in ("dataset", "target", "metric", "source", "filter")},
+            argument=argument,
+            candidate=row["candidates"],
+            **{k: row[k] for k in ("dataset", "target", "metric")},
+            **more,
         )
-        record = self.cells.records[-1]
-        record |= {"candidate": row["candidates"], "n_rows": int(row["n_rows"]), "rows_sha256": row["rows_sha256"]}
-        record["unit"] = row["unit"] if key not in ("p", "n") else None
-        return str(shown)
+        return found.marked(_plain(found.plain))
 
     def value(self, key: str) -> str:
         return self.number(key, scale=self.scale, decimals=self.digits)
@@ -111,7 +86,7 @@ class _Cells:
             text += f" ({self.value('low')} to {self.value('high')})"
         text += f"<br>{self.value('mean_candidates')} against {self.value('mean_against')}"
         shown = row["compared"] != _whole(row)
-        return text + (f"<br>of {row['compared']}" if shown else "")
+        return text + (f"<br>of {self.text('compared')}" if shown else "")
 
     def probability(self) -> str:
         p = float(self.row["p"])
@@ -130,28 +105,23 @@ def _plain(text: Any) -> str:
     return "".join(f"\\{c}" if c in "\\*_`<>[]|#" else c for c in str(text)).replace("\n", " ")
 
 
-def claims_section(frame: pd.DataFrame, cells: CellIndex) -> list[str]:
+def claims_section(frame: pd.DataFrame, cells: CellIndex, source: str = "") -> list[str]:
     """Markdown: how many claims hold here, and each with its numbers beside what the paper says.
 
     Parameters
     ----------
     frame : a study's claims, as :func:`read_verdicts` gives them.
-    cells : records the origin of every number.
+    cells : records the origin of every number. source : the file that the claims were read from, as it names it.
     """
     lines = ["## Claims", ""]
     if frame.empty:
         return [*lines, "None of the paper's claims bears on the candidates and data sets of this study.", ""]
-    verdicts = overall(frame)
+    rows = Source(frame, source)
     counts = {
-        word: cells.number(
-            float((verdicts == word).sum()), row="claims", column=word, n=len(verdicts), decimals=0,
-            estimator=f"count of claims that are {word}, over all data sets and classes where tested on several",
-        )
+        word: cells.number("count_of_claims", rows, row="claims", column=word, argument={"verdict": word}, decimals=0)
         for word in VERDICTS
-    }  # fmt: skip
-    total = cells.number(
-        float(len(verdicts)), row="claims", column="judged", n=len(verdicts), decimals=0, estimator="count of claims"
-    )
+    }
+    total = cells.number("count_of_claims", rows, row="claims", column="judged", decimals=0)
     lines += [
         f"Of {total} claims of the paper that bear on these candidates {counts['supported']} are supported here, "
         f"{counts['contradicted']} contradicted and {counts['undecided']} undecided. Supported: the two-sided Wilcoxon "
@@ -168,12 +138,13 @@ def claims_section(frame: pd.DataFrame, cells: CellIndex) -> list[str]:
     last = None
     for record in frame.to_dict("records"):
         row = {str(key): value for key, value in record.items()}
-        told = _Cells(row, cells)
+        told = _Cells(row, cells, rows)
         first, last = row["claim"] != last, row["claim"]
         claim = f"{_plain(row['statement'])} ({_plain(row['section'])})" if first else ""
         paper = f"{row['published_outcome']}: {_plain(row['published'])}" if first else ""
-        reason = "" if row["reason"] == "ok" else f": {_plain(row['reason'])}"
-        n = f"{told.number('n', decimals=0)} {row['unit_of_n']}"
-        here = f"**{row['verdict']}**{reason}"
-        lines.append("| " + " | ".join((claim, where(row), here, told.effect(), told.probability(), n, paper)) + " |")
+        verdict = told.shown("verdict_of_claim", "verdict")
+        here = f"**{verdict}**" + ("" if row["reason"] == "ok" else f": {told.text('reason')}")
+        effect, p = told.effect(), told.probability()
+        n = f"{told.number('n', decimals=0)} {told.text('unit_of_n')}"
+        lines.append("| " + " | ".join((claim, where(row), here, effect, p, n, paper)) + " |")
     return [*lines, ""]

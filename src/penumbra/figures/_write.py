@@ -74,10 +74,12 @@ def write(
     from penumbra.figures._inputs import FigureInputs, RunFiles
     from penumbra.figures._style import house_style
     from penumbra.reporting.data import read_data
+    from penumbra.reporting.sources import results_folder
 
+    results = results_folder(prefix)
     context = StudyContext.from_told(told)
     content = told["exhibit"]
-    data = None if metrics is None else read_data(context, metrics, tests)
+    data = None if metrics is None else read_data(context, metrics, tests, results=results)
     files = []
     if predictions is not None:
         if cases is None or split is None or hard_labels is None or soft_labels is None:
@@ -102,6 +104,7 @@ def write(
                 files,
                 None if progression is None else _by_candidate(context, progression),
                 None if claims is None else Path(claims),
+                results,
             ),
             context,
         )

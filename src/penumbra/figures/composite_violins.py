@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick, row_filter
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, row_filter
 from penumbra.reporting.context import StudyContext, target_title
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from penumbra.reporting.estimators import Estimate
 
 NEEDS = ("metrics", "tests")
 
@@ -49,10 +51,12 @@ def _draw(inputs: FigureInputs, context: StudyContext, points: bool) -> tuple[Fi
     import numpy as np
 
     from penumbra.figures import _style
-    from penumbra.metrics.composite import composite
+    from penumbra.metrics.composite import WEIGHTS
+    from penumbra.reporting.estimators import ESTIMATORS, composite_scores, significance_marks
 
-    metrics, tests = inputs.numbers.metrics, inputs.numbers.tests
-    scores = composite(metrics)
+    tests = inputs.numbers.tested
+    prepare = ESTIMATORS["composite_mean"].prepare
+    assert prepare is not None
     looks, marks = _style.looks(context), Marks()
     panels = [(dataset, target) for dataset in context.datasets.values() for target in dataset.classes]
     columns = min(2, len(panels))
@@ -63,24 +67,25 @@ def _draw(inputs: FigureInputs, context: StudyContext, points: bool) -> tuple[Fi
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, (dataset, target) in zip(grid, panels, strict=False):
-        here = pick(scores, dataset=dataset.name, target=target)
-        groups = {c: pick(here, candidate=c).dropna(subset=["value"]) for c in context.candidates}
-        means = {c: float(g["value"].mean()) if len(g) else -np.inf for c, g in groups.items()}
+        source = inputs.numbers.rows_of(dataset.name)
+        told = row_filter(dataset=dataset.name, target=target, metric=list(WEIGHTS))
+        scores = source.prepared(prepare, told)
+        groups = {c: np.array(composite_scores(scores, c), dtype=float) for c in context.candidates}
+        means = {c: float(g.mean()) if g.size else -np.inf for c, g in groups.items()}
         order = sorted(context.candidates, key=lambda c: -means[c])
-        everything = np.concatenate([g["value"].to_numpy() for g in groups.values()])
+        everything = np.concatenate(list(groups.values()))
         bottom, top = (everything.min(), everything.max()) if everything.size else (-1.0, 1.0)
         span = max(top - bottom, 1e-6)
-        source = inputs.numbers.source(dataset.name)
         labels = []
         for x, name in enumerate(order):
-            group, info = groups[name], context.candidates[name]
-            values = group["value"].to_numpy(dtype=float)
-            base = {"dataset": dataset.name, "panel": target, "candidate": name, "x": x, "source": source}
-            told = row_filter(candidate=name, target=target) + " and metric in ('dice', 'precision', 'recall', 'avd')"
+            values, info = groups[name], context.candidates[name]
+            base: dict[str, Any] = {"dataset": dataset.name, "panel": target, "candidate": name, "x": x}
             labels.append(_style.broken(info.label) + ("\n(ref)" if name == context.reference else ""))
+            of = {"candidate": name}
             if values.size == 0:
                 axes.text(x, bottom + span / 2, "undefined", ha="center", rotation=90, color=_style.NEUTRAL)
-                marks.add("mean", name="mean", filter=told, status="undefined (n=0)", n=0, **base)
+                marks.add("mean", "composite_mean", source, told, argument=of, name="mean", status="undefined (n=0)",
+                          **base)  # fmt: skip
                 continue
             _violin(axes, x, values, looks[name].colour)
             if points:
@@ -90,51 +95,24 @@ def _draw(inputs: FigureInputs, context: StudyContext, points: bool) -> tuple[Fi
                 )
             quartiles = np.quantile(values, [0.25, 0.5, 0.75])
             axes.vlines(x, quartiles[0], quartiles[2], color="black", lw=2.2, alpha=0.45)
-            axes.scatter([x], [values.mean()], s=15, color="black", zorder=4, gid=f"mean {name}")
-            ids = group["row"].tolist()
-            marks.add(
-                "mean",
-                name="mean",
-                y=float(values.mean()),
-                value=float(values.mean()),
-                n=values.size,
-                filter=told,
-                rows=ids,
-                estimator="mean over test cases and splits",
-                **base,
-            )
-            for label, q in zip(("first quartile", "median", "third quartile"), quartiles, strict=True):
-                marks.add(
-                    "quartile", name=label, y=float(q), value=float(q), n=values.size, filter=told, rows=ids, **base
-                )
-            for row in group.to_dict("records"):
-                marks.add(
-                    "case",
-                    name=f"{row['case']}, split {row['split']}",
-                    y=row["value"],
-                    value=row["value"],
-                    estimator="z(dice) + z(precision) + z(recall) - z(avd), ddof=0 over candidates, splits and cases",
-                    n=1,
-                    rows=[row["row"]],
-                    filter=row_filter(candidate=name, target=target, split=row["split"], case=row["case"]),
-                    **base,
-                )
-            test = _test(tests, dataset.name, target, name)
-            if test is not None and test[0] < context.level:
-                sign = "**" + ("†" if test[1] < context.level else "")
-                axes.text(x, top + 0.03 * span, sign, ha="center", va="bottom", fontsize=_style.TITLE)
-                marks.add(
-                    "asterisks",
-                    name="p",
-                    y=float(top + 0.03 * span),
-                    value=test[0],
-                    displayed=sign,
-                    filter=row_filter(
-                        dataset=dataset.name, target=target, metric="composite", view="split", candidate=name
-                    ),
-                    estimator=f"two-sided Wilcoxon test of the run means against {context.reference}, paired by split",
-                    **(base | {"source": "tests.csv"}),
-                )
+            mean = marks.add("mean", "composite_mean", source, told, argument=of, name="mean", y=_value, **base)
+            axes.scatter([x], [mean.value], s=15, color="black", zorder=4, gid=f"mean {name}")
+            for label, quantile in (("first quartile", 0.25), ("median", 0.5), ("third quartile", 0.75)):
+                marks.add("quartile", "composite_quantile", source, told, argument=of | {"quantile": quantile},
+                          name=label, y=_value, **base)  # fmt: skip
+            for split, case, value in scores[name]:
+                if value == value:
+                    marks.add("case", "composite_of_case", source, told,
+                              argument=of | {"split": split, "case": case}, name=f"{case}, split {split}",
+                              y=_value, **base)  # fmt: skip
+            tested = row_filter(view="split", dataset=dataset.name, target=target, metric="composite", candidate=name)
+            row = None if tests is None else tests.rows(tested)
+            if row is not None and len(row):
+                sign = significance_marks(float(row.first("p")), float(row.first("p_holm")), context.level)
+                if sign:
+                    axes.text(x, top + 0.03 * span, sign, ha="center", va="bottom", fontsize=_style.TITLE)
+                    marks.add("asterisks", "significance", tests, tested, argument={"level": context.level}, text=True,
+                              name="p", y=float(top + 0.03 * span), **base)  # fmt: skip
         axes.set_xticks(range(len(order)), labels, linespacing=1.1)
         if len(panels) > 1:
             axes.tick_params(axis="x", labelsize=_style.FONT - 1.6)
@@ -146,11 +124,8 @@ def _draw(inputs: FigureInputs, context: StudyContext, points: bool) -> tuple[Fi
     return figure, marks.frame()
 
 
-def _test(tests: pd.DataFrame | None, dataset: str, target: str, candidate: str) -> tuple[float, float] | None:
-    if tests is None:
-        return None
-    row = pick(tests, dataset=dataset, target=target, metric="composite", view="split", candidate=candidate)
-    return None if row.empty else (float(row["p"].iloc[0]), float(row["p_holm"].iloc[0]))
+def _value(found: Estimate) -> float:
+    return found.value
 
 
 def _violin(axes: Axes, x: float, values: np.ndarray, colour: str) -> None:

@@ -7,11 +7,10 @@ the mean absolute error as thesis table 5.2 has it: mean over the cases of a tra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, mean_std, pick, row_filter
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick, row_filter
 from penumbra.reporting.context import DatasetInfo, StudyContext
-from penumbra.reporting.numbers import MEAN_OVER_SPLITS, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEEDS = ("metrics",)
+AXES = ("entropy", "entropy_reference")
+"""What is up and what is along."""
 
 
 def build(*, dots: Literal["case", "prediction"] = "case", scale: Literal["linear", "log"] = "linear") -> FigurePart:
@@ -52,7 +53,6 @@ def _draw(inputs: FigureInputs, context: StudyContext, dots: str, scale: str) ->
     import numpy as np
 
     from penumbra.figures import _style
-    from penumbra.statistics.runs import run_means
 
     metrics = inputs.numbers.metrics
     looks, rows, marks = _style.looks(context), _style.grid_rows(context), Marks()
@@ -66,6 +66,7 @@ def _draw(inputs: FigureInputs, context: StudyContext, dots: str, scale: str) ->
     for dataset, block in zip(datasets, blocks, strict=True):
         _style.block_title(block, dataset.short)
         grid = block.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
+        source = inputs.numbers.rows_of(dataset.name)
         points = {c: _points(metrics, dataset, c, dots) for c in context.candidates}
         values = np.concatenate([p[["entropy", "entropy_reference"]].to_numpy().ravel() for p in points.values()])
         low, high = _limits(values, scale)
@@ -90,12 +91,22 @@ def _draw(inputs: FigureInputs, context: StudyContext, dots: str, scale: str) ->
                     zorder=2,
                     gid=f"dots {dataset.name} {name}",
                 )
-                errors = pick(
-                    metrics, dataset=dataset.name, candidate=name, metric="entropy_error", target="image", scope="case"
-                )
-                mean, std, n = mean_std(run_means(errors)["value"])
-                shown = show(mean, std, decimals=_decimals(mean), n=n)
-                axes.set_title(f"{info.label}\nMAE {shown}", linespacing=1.25, fontsize=_style.FONT + 0.5)
+                base: dict[str, Any] = {"dataset": dataset.name, "panel": info.label, "candidate": name}
+                for dot in cloud.to_dict("records"):
+                    split = {"split": dot["split"]} if dots == "prediction" else {}
+                    where = row_filter(dataset=dataset.name, candidate=name, target="image", case=dot["case"],
+                                       metric=list(AXES), **split)  # fmt: skip
+                    place: dict[str, Any] = {"name": str(dot["case"]) + (f", split {dot['split']}" if split else "")}
+                    place |= {"x": dot["entropy_reference"], "y": dot["entropy"]}
+                    for mark, metric, beside in (("dot", *AXES), ("dot, across", *reversed(AXES))):
+                        marks.add(mark, "mean_where_both_defined", source, where,
+                                  argument={"metric": metric, "beside": beside}, **place, **base)  # fmt: skip
+                error = marks.add(
+                    "title", "mean_over_splits", source,
+                    row_filter(dataset=dataset.name, candidate=name, target="image", metric="entropy_error"),
+                    text=True, decimals=_decimals, name="MAE", unit="nats", **base,
+                )  # fmt: skip
+                axes.set_title(f"{info.label}\nMAE {error.shown}", linespacing=1.25, fontsize=_style.FONT + 0.5)
                 if cloud.empty:
                     axes.text(0.5, 0.5, "no defined case", transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
                 axes.set_xscale(scale)
@@ -104,37 +115,6 @@ def _draw(inputs: FigureInputs, context: StudyContext, dots: str, scale: str) ->
                 axes.set_aspect("equal", adjustable="box")
                 if scale == "linear":
                     axes.locator_params(nbins=4)
-                source = inputs.numbers.source(dataset.name)
-                base = {"dataset": dataset.name, "panel": info.label, "candidate": name, "source": source}
-                every = pick(metrics, dataset=dataset.name, candidate=name, target="image", scope="case")
-                every = every[every["metric"].isin(["entropy", "entropy_reference"])]
-                for dot in cloud.to_dict("records"):
-                    split = {"split": dot["split"]} if dots == "prediction" else {}
-                    behind = pick(every, case=dot["case"], **split)
-                    marks.add(
-                        "dot",
-                        name=str(dot["case"]) + (f", split {dot['split']}" if split else ""),
-                        x=dot["entropy_reference"],
-                        y=dot["entropy"],
-                        estimator="mean over the splits that test the case" if dots == "case" else "as measured",
-                        n=len(behind) // 2,
-                        filter=row_filter(candidate=name, target="image", case=dot["case"], **split)
-                        + " and metric in ('entropy', 'entropy_reference')",
-                        rows=behind["row"],
-                        **base,
-                    )
-                marks.add(
-                    "title",
-                    name="MAE",
-                    value=mean,
-                    displayed=str(shown),
-                    estimator=MEAN_OVER_SPLITS,
-                    n=n,
-                    filter=row_filter(candidate=name, target="image", metric="entropy_error"),
-                    rows=errors["row"],
-                    status="ok" if n else "undefined",
-                    **base,
-                )
         block.supxlabel("Entropy of the average of the raters [nats]", fontsize=_style.FONT + 0.5)
         block.supylabel("Entropy of the prediction [nats]", fontsize=_style.FONT + 0.5)
     return figure, marks.frame()

@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from penumbra.errors import PenumbraError
-from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, mean_std, pick, row_filter
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick, row_filter
 from penumbra.reporting.context import DatasetInfo, StudyContext, target_title
-from penumbra.reporting.numbers import MEAN_OVER_SPLITS
+from penumbra.reporting.estimators import estimate_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from penumbra.figures._style import Look
+    from penumbra.reporting.rows import Source
 
 NEEDS = ("metrics",)
 
@@ -77,7 +78,6 @@ def _draw(inputs: FigureInputs, context: StudyContext, target: str) -> tuple[Fig
     from matplotlib.lines import Line2D
 
     from penumbra.figures import _style
-    from penumbra.statistics.runs import run_means
 
     target, datasets = _chosen(context, target)
     metrics = pick(inputs.numbers.metrics, target=target)
@@ -90,9 +90,12 @@ def _draw(inputs: FigureInputs, context: StudyContext, target: str) -> tuple[Fig
         for (curve, along, up, x_label, y_label), axes in zip(CURVES, grid[:, column], strict=True):
             rows = metrics[(metrics["dataset"] == dataset.name) & metrics["metric"].str.startswith(curve)]
             axes.plot([0, 1], [0, 1], ls="--", color=_style.NEUTRAL, lw=0.7, zorder=1, gid="identity")
-            base = {"dataset": dataset.name, "source": inputs.numbers.source(dataset.name)}
+            source = inputs.numbers.rows_of(dataset.name)
             for name, look in looks.items():
-                _curve(axes, marks, pick(rows, candidate=name), f"{curve}_{along}", f"{curve}_{up}", look, name, base)
+                base: dict[str, Any] = {"dataset": dataset.name, "candidate": name}
+                bins = sorted(pick(rows, candidate=name)["bin"].dropna().unique().tolist())
+                told = base | {"target": target}
+                _curve(axes, marks, source, told, bins, f"{curve}_{along}", f"{curve}_{up}", look, base)
             if not rows["value"].notna().any():
                 axes.text(0.5, 0.5, "no defined bin", transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
             axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=x_label)
@@ -103,9 +106,8 @@ def _draw(inputs: FigureInputs, context: StudyContext, target: str) -> tuple[Fig
             if column == 0:
                 axes.set_ylabel(y_label)
         grid[0, column].set_title(dataset.short)
-    means = run_means(metrics)
     for (metric, title), axes in zip(ERRORS, errors.subplots(1, len(ERRORS)), strict=True):
-        _errors(axes, inputs, marks, metrics, pick(means, metric=metric), metric, datasets, looks)
+        _errors(axes, inputs, marks, target, metric, datasets, looks)
         axes.set_title(title, fontsize=_style.FONT)
     handles = [
         Line2D([], [], color=look.colour, marker=look.marker, ms=3.5, lw=_style.LINE, label=context.candidates[c].label)
@@ -118,38 +120,34 @@ def _draw(inputs: FigureInputs, context: StudyContext, target: str) -> tuple[Fig
 def _curve(
     axes: Axes,
     marks: Marks,
-    rows: pd.DataFrame,
+    source: Source,
+    told: dict[str, Any],
+    bins: list[int],
     x_metric: str,
     y_metric: str,
     look: Look,
-    name: str,
     base: dict[str, Any],
 ) -> None:
+    """One candidate's line: each bin's mean along (mark ``<metric>, across``) and up (mark ``<metric>``)."""
     points = []
-    for b in sorted(rows["bin"].dropna().unique()):
-        cell = pick(rows, bin=b)
-        x, _, _ = mean_std(pick(cell, metric=x_metric)["value"])
-        y, _, n = mean_std(pick(cell, metric=y_metric)["value"])
-        points += [(x, y)] if n else []
-        behind = cell[cell["metric"].isin([x_metric, y_metric])]
-        marks.add(
-            y_metric,
-            candidate=name,
-            panel=y_metric.rpartition("_")[0],
-            name=f"bin {b}",
-            x=x,
-            y=y,
-            value=y,
-            n=n,
-            estimator="voxels pooled over the cases of a run; mean over runs where not empty",
-            filter=f"{row_filter(candidate=name, bin=int(b))} and metric in {[x_metric, y_metric]}",
-            rows=behind["row"],
-            status="ok" if n else "empty bin",
-            **base,
+    for k in bins:
+        at, up = (
+            estimate_of(source, "mean_over_splits", row_filter(**told, metric=metric, bin=k))
+            for metric in (x_metric, y_metric)
         )
+        points += [(at.value, up.value)] if up.n else []
+        for metric, mark in ((y_metric, y_metric), (x_metric, f"{y_metric}, across")):
+            marks.add(mark, "mean_over_splits", source, row_filter(**told, metric=metric, bin=k),
+                      panel=y_metric.rpartition("_")[0], name=f"bin {k}", x=at.value, y=up.value,
+                      status="ok" if up.n else "empty bin", **base)  # fmt: skip
     if points:
         axes.plot(
-            *zip(*points, strict=True), color=look.colour, marker=look.marker, ms=2.2, lw=0.7, gid=f"{y_metric} {name}"
+            *zip(*points, strict=True),
+            color=look.colour,
+            marker=look.marker,
+            ms=2.2,
+            lw=0.7,
+            gid=f"{y_metric} {base['candidate']}",
         )
 
 
@@ -157,43 +155,40 @@ def _errors(
     axes: Axes,
     inputs: FigureInputs,
     marks: Marks,
-    metrics: pd.DataFrame,
-    means: pd.DataFrame,
+    target: str,
     metric: str,
     datasets: list[DatasetInfo],
     looks: dict[str, Look],
 ) -> None:
     from penumbra.figures import _style
 
+    drawn = False
     for i, (name, look) in enumerate(looks.items()):
         shift = 0.5 * ((i + 0.5) / len(looks) - 0.5)
-        points = []
+        points: list[tuple[float, float, float]] = []
         for position, dataset in enumerate(datasets):
-            mean, std, n = mean_std(pick(means, dataset=dataset.name, candidate=name)["value"])
-            points += [(position + shift, 100 * mean, 100 * std if n > 1 else 0.0)] if n else []
-            rows = pick(metrics, dataset=dataset.name, candidate=name, metric=metric)
-            marks.add(
+            found = marks.add(
                 "dot",
+                "mean_over_splits",
+                inputs.numbers.rows_of(dataset.name),
+                row_filter(dataset=dataset.name, candidate=name, metric=metric, target=target),
                 dataset=dataset.name,
                 candidate=name,
                 panel=metric,
                 name=dataset.short,
                 x=position,
-                y=100 * mean,
-                value=mean,
-                n=n,
-                estimator=MEAN_OVER_SPLITS,
-                source=inputs.numbers.source(dataset.name),
-                filter=row_filter(candidate=name, metric=metric, target=rows["target"].iloc[0] if len(rows) else None),
-                rows=rows["row"],
-                status="ok" if n else "undefined",
+                y=lambda found: 100 * found.value,
             )
+            if found.n:
+                bar = 100 * found.std if found.n > 1 else 0.0
+                points.append((position + shift, 100 * found.value, bar))
         if points:
-            x, y, bar = zip(*points, strict=True)
-            axes.errorbar(x, y, bar, color=look.colour, marker=look.marker, ms=2.5, lw=0.6, elinewidth=0.5)
+            x, y, bars = zip(*points, strict=True)
+            drawn = True
+            axes.errorbar(x, y, bars, color=look.colour, marker=look.marker, ms=2.5, lw=0.6, elinewidth=0.5)
     if metric.startswith("volume_error"):
         axes.axhline(0, color=_style.NEUTRAL, ls="--", lw=0.7, zorder=1)
-    elif means["value"].notna().any():
+    elif drawn:
         axes.set_ylim(bottom=0)
     axes.set_xlim(-0.5, len(datasets) - 0.5)
     axes.set_xticks(range(len(datasets)), [d.short.replace(", ", ",\n") for d in datasets])

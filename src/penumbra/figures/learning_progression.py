@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penumbra.errors import PenumbraError
 from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks
 from penumbra.reporting.context import StudyContext, target_title
+from penumbra.reporting.estimators import Estimate
+from penumbra.reporting.pictures import cut, sum_of
+from penumbra.reporting.sources import told_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +93,6 @@ def _draw(
     import numpy as np
 
     from penumbra.figures import _images, _style
-    from penumbra.files import sha256
 
     dataset = next(iter(context.datasets.values()))
     k = _images.chosen(dataset.classes, target, "class")
@@ -108,40 +110,31 @@ def _draw(
     marks = Marks()
     for row, (name, w) in zip(grid, watched.items(), strict=True):
         background = _images.grey(w.image[channel][x, y])
-        base = {
-            "dataset": dataset.name,
-            "candidate": name,
-            "name": w.name,
-            "source": f"{w.path}#sha256={sha256(w.path)}",
-        }
+        base: dict[str, Any] = {"dataset": dataset.name, "candidate": name, "name": w.name}
         last = len(w.epochs) - 1
-        shown: dict[str, tuple[str, np.ndarray]] = {"label": (f"label[{k}]", w.label[k])}
+        shown: dict[str, tuple[dict[str, Any], np.ndarray]] = {"label": ({"array": "label", "k": k}, w.label[k])}
         shown |= {
-            f"epoch {e}": (f"predictions[{at}, {k}]", w.predictions[at, k])
+            f"epoch {e}": ({"array": "prediction", "at": at, "k": k}, w.predictions[at, k])
             for at, e in enumerate(w.epochs)
             if e in early
         }
-        shown["last epoch"] = (f"predictions[{last}, {k}]", w.predictions[last, k])
+        shown["last epoch"] = ({"array": "prediction", "at": last, "k": k}, w.predictions[last, k])
         for axes, head in zip(row, heads, strict=True):
-            array, values = shown.get(head, ("", None))
+            argument, values = shown.get(head, ({}, None))
             why = "not reached" if values is None else "" if np.isfinite(values).all() else "not finite"
             if values is None or why:
                 axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
-                marks.add("image", panel=head, status=why, **base)
+                marks.lack("image", why, panel=head, source=told_source(w.path, inputs.results), **base)
                 continue
-            part = values[x, y]
+            place = [x.start, x.stop, y.start, y.stop]
+            part = cut(values, place)
             _images.show(axes, _images.overlay(background, part))
-            marks.add(
-                "image",
-                panel=head,
-                value=float(part.sum()),
-                n=part.size,
-                estimator="probabilities; value: sum over the pixels shown",
-                filter=f"{array}[{x.start}:{x.stop}, {y.start}:{y.stop}]",
-                **base,
-            )
-        told = f"epoch {w.epochs[last]}"
+            value, n = sum_of(part)
+            marks.add_files("image", "sum_of_pixels", [w.path], inputs.results, argument=argument | {"place": place},
+                            estimate=Estimate(value, None, n), panel=head, **base)  # fmt: skip
+        told = marks.add_files("last", "last_epoch", [w.path], inputs.results, argument={}, text=True,
+                               estimate=Estimate(float(w.epochs[last]), None, 1), panel="last epoch",
+                               **base)  # fmt: skip
         row[-1].text(0.5, -0.03, told, transform=row[-1].transAxes, ha="center", va="top", fontsize=_style.FONT - 0.5)
-        marks.add("last", panel="last epoch", value=float(w.epochs[last]), displayed=told, **base)
     _images.colour_bar(figure, f"prediction of {target_title(dataset.classes[k])}")
     return figure, marks.frame()

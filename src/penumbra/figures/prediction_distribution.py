@@ -7,18 +7,17 @@ that the areas of a panel sum to 1 and a larger area means more voxels above 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick, row_filter
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, row_filter
 from penumbra.reporting.context import StudyContext, target_title
+from penumbra.reporting.densities import BINS
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
 
 NEEDS = ("metrics",)
-BINS = 100
 LEAST = 1e-4
 """Where a logarithmic axis begins."""
 
@@ -46,38 +45,17 @@ def build(*, bandwidth: float = 0.0, scale: Literal["linear", "log"] = "linear")
     return Drawn(draw, caption)
 
 
-def scott(counts: np.ndarray) -> float:
-    """Scott's bandwidth of values at the middles of :data:`BINS` bins of [0, 1]: std (ddof = 1) x n^(-1/5).
-
-    ``counts`` : ``(BINS,)`` whole numbers of values. At least the width of a bin.
-    """
-    import numpy as np
-
-    middles, n = (np.arange(BINS) + 0.5) / BINS, float(counts.sum())
-    if n < 2:
-        return 1 / BINS
-    variance = float((counts * (middles - (counts @ middles) / n) ** 2).sum()) / (n - 1)
-    return float(max(np.sqrt(variance) * n**-0.2, 1 / BINS))
-
-
-def density(counts: np.ndarray, at: np.ndarray, bandwidth: float) -> np.ndarray:
-    """The Gaussian kernel density, of area 1, of values at the middles of bins, at the points ``at`` ``(T,)``."""
-    import numpy as np
-
-    middles = (np.arange(BINS) + 0.5) / BINS
-    kernels = np.exp(-0.5 * ((at[:, np.newaxis] - middles) / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))
-    result: np.ndarray = kernels @ (counts / counts.sum())
-    return result
-
-
 def _draw(inputs: FigureInputs, context: StudyContext, bandwidth: float, scale: str) -> tuple[Figure, pd.DataFrame]:
     import textwrap
 
     import numpy as np
 
     from penumbra.figures import _style
+    from penumbra.reporting.densities import grid as points
+    from penumbra.reporting.estimators import ESTIMATORS, bandwidth_of
 
-    metrics = inputs.numbers.metrics
+    prepare = ESTIMATORS["density"].prepare
+    assert prepare is not None
     looks, marks = _style.looks(context), Marks()
     blocks = [(dataset, target) for dataset in context.datasets.values() for target in dataset.classes]
     columns = min(2, len(blocks))
@@ -87,43 +65,31 @@ def _draw(inputs: FigureInputs, context: StudyContext, bandwidth: float, scale: 
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[len(blocks) :]:
         axes.set_visible(False)
-    at = np.linspace(-0.1, 1.1, 361)
+    at = points().tolist()
     for axes, (dataset, target) in zip(grid, blocks, strict=False):
-        here = pick(metrics, dataset=dataset.name, metric="nonzero_count", target=target)
-        counts = {}
-        for name in context.candidates:
-            histograms = pick(here, candidate=name).pivot(index="split", columns="bin", values="value")
-            histograms = histograms.reindex(columns=range(BINS)).dropna()
-            counts[name] = (histograms.to_numpy(dtype=float).sum(axis=0), len(histograms))
-        share = {name: total.sum() / runs if runs else 0.0 for name, (total, runs) in counts.items()}
-        everything = sum(share.values())
-        for position, (name, (total, runs)) in enumerate(counts.items()):
-            info, told = context.candidates[name], row_filter(candidate=name, metric="nonzero_count", target=target)
-            base = {
-                "dataset": dataset.name,
-                "panel": target,
-                "candidate": name,
-                "filter": told,
-                "source": inputs.numbers.source(dataset.name),
-                "n": runs,
-            }
+        source = inputs.numbers.rows_of(dataset.name)
+        where = row_filter(dataset=dataset.name, metric="nonzero_count", target=target)
+        made = source.prepared(prepare, where)
+        everything = made["everything"]
+        for position, name in enumerate(context.candidates):
+            total, runs = made["totals"].get(name, (np.zeros(BINS), 0))
+            base: dict[str, Any] = {"dataset": dataset.name, "panel": target, "candidate": name}
             status = "ok" if total.sum() > 0 else "no voxel above 0" if runs else "undefined"
-            number: str = f"{share[name]:,.0f}" if runs else status
-            marks.add(
-                "number", name="voxels above 0", value=share[name] if runs else np.nan, displayed=number, status=status,
-                estimator="sum over bins, mean over trainings", rows=pick(here, candidate=name)["row"], **base,
-            )  # fmt: skip
+            number = marks.add("number", "voxels_above_zero", source, where, argument={"candidate": name}, text=True,
+                               name="voxels above 0", status=status, **base)  # fmt: skip
             style = ("-", (0, (4, 1.2)), (0, (1.2, 1.0)))[position % 3]
-            label = f"{info.label} ({number})"
+            label = f"{context.candidates[name].label} ({number.shown})"
             if status != "ok":
                 axes.plot([], [], color=looks[name].colour, ls=style, lw=1.3, label=label)
                 continue
-            h = bandwidth or scott(total)
-            curve = density(total, at, h) * share[name] / everything
+            h = bandwidth_of(made, name, bandwidth)
+            curve = [
+                marks.add("density", "density", source, where,
+                          argument={"candidate": name, "at": x, "bandwidth": bandwidth}, name=f"bandwidth {h:.4g}",
+                          x=x, y=lambda found: found.value, **base).value
+                for x in at
+            ]  # fmt: skip
             axes.plot(at, curve, color=looks[name].colour, ls=style, lw=1.3, label=label, gid=f"density {name}")
-            for x, y in zip(at, curve, strict=True):
-                marks.add("density", name=f"bandwidth {h:.4g}", x=x, y=y, value=y,
-                          estimator="Gaussian kernel density x share of the voxels above 0", **base)  # fmt: skip
         if not everything:
             axes.text(0.5, 0.5, "no defined value", transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
         axes.set_xlim(-0.1, 1.1)

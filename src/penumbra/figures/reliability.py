@@ -10,11 +10,10 @@ confidence exactly 1, which the published convention leaves out; ``headline`` ta
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, mean_std, pick, row_filter
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick, row_filter
 from penumbra.reporting.context import DatasetInfo, StudyContext
-from penumbra.reporting.numbers import MEAN_OVER_SPLITS, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +80,7 @@ def _draw(
         table = metrics[(metrics["dataset"] == dataset.name) & metrics["metric"].isin(names)]
         filled = table.loc[table["value"].notna(), "bin"]
         first = int(filled.min()) if len(filled) else 0
-        source = inputs.numbers.source(dataset.name)
+        source = inputs.numbers.rows_of(dataset.name)
         for i, members in enumerate(rows):
             for j in range(columns):
                 axes = grid[i, j]
@@ -90,29 +89,19 @@ def _draw(
                     continue
                 name = members[j]
                 info = context.candidates[name]
-                base = {"dataset": dataset.name, "panel": info.label, "candidate": name, "source": source}
+                base: dict[str, Any] = {"dataset": dataset.name, "panel": info.label, "candidate": name}
                 for k in range(BINS):
-                    cell = pick(table, candidate=name, bin=k)
-                    accuracy, _, n = mean_std(pick(cell, metric=f"reliability_accuracy{suffix}")["value"])
-                    confidence, _, _ = mean_std(pick(cell, metric=f"reliability_confidence{suffix}")["value"])
-                    told = {
-                        "name": f"bin {k}",
-                        "x": (k + 0.5) / BINS,
-                        "n": n,
-                        "estimator": "voxels pooled over the cases of a run; mean over runs where not empty",
-                        "status": "ok" if n else "empty bin",
-                        **base,
-                    }
-                    for what, value in (("accuracy", accuracy), ("confidence", confidence)):
-                        marks.add(
-                            what,
-                            y=value,
-                            value=value,
-                            filter=row_filter(candidate=name, metric=f"reliability_{what}{suffix}", bin=k),
-                            rows=pick(cell, metric=f"reliability_{what}{suffix}")["row"],
-                            **told,
+                    told = {"name": f"bin {k}", "x": (k + 0.5) / BINS, **base}
+                    bars = {}
+                    for what in ("accuracy", "confidence"):
+                        where = row_filter(
+                            dataset=dataset.name, candidate=name, metric=f"reliability_{what}{suffix}", bin=k
                         )
-                    if n == 0:
+                        bars[what] = marks.add(what, "mean_over_splits", source, where, y=lambda found: found.value,
+                                               status=lambda found: "ok" if found.n else "empty bin",
+                                               **told)  # fmt: skip
+                    accuracy, confidence = bars["accuracy"].value, bars["confidence"].value
+                    if bars["accuracy"].n == 0:
                         continue
                     over = confidence > accuracy
                     axes.bar(
@@ -129,22 +118,14 @@ def _draw(
                         gid=f"gap {name} {k}",
                     )
                 axes.plot([0, 1], [0, 1], color=_style.IDENTITY, lw=0.9, zorder=3)
-                error = pick(metrics, dataset=dataset.name, candidate=name, metric=f"ece{suffix}")
-                mean, std, n = mean_std(error["value"])
-                shown = show(mean, std, scale=100, decimals=1, n=n)
-                percent = " %" if n else ""
-                axes.set_title(f"{info.label}\nECE {shown}{percent}", linespacing=1.25, fontsize=_style.FONT + 0.5)
-                marks.add(
-                    "title",
-                    name="ECE",
-                    value=mean,
-                    displayed=str(shown),
-                    estimator=MEAN_OVER_SPLITS,
-                    n=n,
-                    filter=row_filter(candidate=name, metric=f"ece{suffix}"),
-                    rows=error["row"],
-                    status="ok" if n else "undefined",
-                    **base,
+                error = marks.add(
+                    "title", "mean_over_splits", source,
+                    row_filter(dataset=dataset.name, candidate=name, metric=f"ece{suffix}"),
+                    text=True, scale=100.0, decimals=1, unit="%", name="ECE", **base,
+                )  # fmt: skip
+                percent = " %" if error.n else ""
+                axes.set_title(
+                    f"{info.label}\nECE {error.shown}{percent}", linespacing=1.25, fontsize=_style.FONT + 0.5
                 )
                 if not pick(table, candidate=name)["value"].notna().any():
                     axes.text(0.5, 0.6, "no defined bin", transform=axes.transAxes, ha="center", color=_style.NEUTRAL)

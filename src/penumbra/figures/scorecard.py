@@ -12,13 +12,15 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick, row_filter
 from penumbra.reporting.context import StudyContext, target_title
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from penumbra.reporting.rows import Source
 
 NEEDS = ("claims",)
 
@@ -63,7 +65,7 @@ def _caption(context: StudyContext) -> str:
 
 def _shown(frame: pd.DataFrame, context: StudyContext) -> pd.DataFrame:
     """The rows of the data sets shown; verdicts over all data sets only where all are."""
-    from penumbra.claims.judge import EVERYWHERE
+    from penumbra.reporting.verdicts import EVERYWHERE
 
     here = frame["dataset"].isin(list(context.datasets))
     complete = (here | (frame["dataset"] == EVERYWHERE)).all()
@@ -72,7 +74,7 @@ def _shown(frame: pd.DataFrame, context: StudyContext) -> pd.DataFrame:
 
 def _columns(frame: pd.DataFrame, context: StudyContext) -> dict[tuple[str, str], _Column]:
     """A column for everywhere, where there is one, and for every class of a data set; the image spans its classes."""
-    from penumbra.claims.judge import EVERYWHERE
+    from penumbra.reporting.verdicts import EVERYWHERE
 
     columns: dict[tuple[str, str], _Column] = {}
     x = STATEMENT + GAP
@@ -96,11 +98,14 @@ def _wrapped(text: str, width: float, size: float = SMALL) -> list[str]:
 
 
 def _draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataFrame]:
-    from penumbra.claims.section import read_verdicts
     from penumbra.figures import _style
+    from penumbra.reporting.rows import Source
+    from penumbra.reporting.sources import told_source
+    from penumbra.reporting.verdicts import read_verdicts
 
     path = inputs.judged_claims
-    frame, marks = _shown(read_verdicts(path), context), Marks()
+    every, marks = read_verdicts(path), Marks()
+    frame, source = _shown(every, context), Source(every, told_source(path, inputs.results))
     columns = _columns(frame, context)
     claims = list(dict.fromkeys(frame["claim"]))
     first = {claim: pick(frame, claim=claim).iloc[0] for claim in claims}
@@ -139,10 +144,10 @@ def _draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataF
         measured = rows[rows["standardised"].notna()]
         step = min(0.11, 0.8 * heights[claim] / max(len(measured), 1))
         for row in _records(rows):
-            _verdict(page, columns[row["dataset"], row["target"]], middle, row, marks, str(path))
+            _verdict(page, columns[row["dataset"], row["target"]], middle, row, marks, source)
         for k, row in enumerate(_records(measured)):
             letter = columns[row["dataset"], row["target"]].letter if len(columns) > 2 else ""
-            _effect(effects, middle + step * (k - (len(measured) - 1) / 2), letter, row, marks, str(path))
+            _effect(effects, middle + step * (k - (len(measured) - 1) / 2), letter, row, marks, source)
         top += heights[claim]
     return figure, marks.frame()
 
@@ -162,7 +167,7 @@ def _dress(effects: Axes) -> None:
 
 
 def _heads(page: Axes, columns: dict[tuple[str, str], _Column], context: StudyContext, cells: float) -> None:
-    from penumbra.claims.judge import EVERYWHERE
+    from penumbra.reporting.verdicts import EVERYWHERE
 
     bold: dict[str, Any] = {"fontsize": SMALL, "fontweight": "bold", "va": "bottom"}
     page.text(GAP / 2, HEAD - 0.06, "Claim (section)", **bold)
@@ -181,47 +186,45 @@ def _heads(page: Axes, columns: dict[tuple[str, str], _Column], context: StudyCo
         page.text(middle.x, place, "\n".join(lines[:3]), ha="center", **bold | {"fontsize": TINY})
 
 
-def _verdict(page: Axes, column: _Column, y: float, row: dict[str, Any], marks: Marks, source: str) -> None:
+def _verdict(page: Axes, column: _Column, y: float, row: dict[str, Any], marks: Marks, source: Source) -> None:
     marker, colour = SYMBOLS[row["verdict"]]
     face = "white" if row["verdict"] == "undecided" else colour
     page.scatter([column.x], [y - 0.1], s=26, marker=marker, facecolor=face, edgecolor=colour, linewidths=0.9, zorder=3,
                  gid=f"verdict {row['claim']}")  # fmt: skip
-    basis = f"of {row['n']}" if row["dataset"] == "all" else f"{row['n']} {row['unit_of_n']}"
-    basis = basis if row["n"] else "not measured"
-    page.text(column.x, y + 0.045, row["verdict"], ha="center", va="center", fontsize=TINY, color=colour)
-    page.text(column.x, y + 0.13, basis, ha="center", va="center", fontsize=TINY - 0.5, color="#666666")
-    marks.add("verdict", x=column.x, y=y, displayed=row["verdict"], value=row["effect"],
-              estimator=f"{row['effect_kind']}; {row['reason']}", **_told(row, source))  # fmt: skip
-    marks.add("n", x=column.x, y=y, displayed=basis, value=row["n"], estimator="number of pairs", **_told(row, source))
+    told: dict[str, Any] = _told(row) | {"x": column.x, "y": y}
+    verdict = marks.add("verdict", "verdict_of_claim", source, _where(row), text=True, unit=row["unit"], **told)
+    basis = marks.add("n", "basis_of_claim", source, _where(row), text=True, **told)
+    page.text(column.x, y + 0.045, verdict.shown, ha="center", va="center", fontsize=TINY, color=colour)
+    page.text(column.x, y + 0.13, basis.shown, ha="center", va="center", fontsize=TINY - 0.5, color="#666666")
 
 
-def _effect(effects: Axes, y: float, letter: str, row: dict[str, Any], marks: Marks, source: str) -> None:
+def _effect(effects: Axes, y: float, letter: str, row: dict[str, Any], marks: Marks, source: Source) -> None:
     marker, colour = SYMBOLS[row["verdict"]]
     face = "white" if row["verdict"] == "undecided" else colour
+
+    def at(mark: str, column: str) -> float:
+        return marks.add(mark, "column_of_claims", source, _where(row), argument={"column": column},
+                         x=lambda found: found.value, y=y, **_told(row)).value  # fmt: skip
+
     if math.isfinite(row["standardised_low"]):
-        effects.hlines(y, row["standardised_low"], row["standardised_high"], color=colour, lw=0.9)
-        for side in ("low", "high"):
-            value = row[f"standardised_{side}"]
-            marks.add("interval", x=value, y=y, value=value, estimator=f"standardised_{side}", **_told(row, source))
-    effects.scatter([row["standardised"]], [y], s=13, marker=marker, facecolor=face, edgecolor=colour, linewidths=0.8,
-                    zorder=3, clip_on=False, gid=f"effect {row['claim']}")  # fmt: skip
+        low, high = (at("interval", f"standardised_{side}") for side in ("low", "high"))
+        effects.hlines(y, low, high, color=colour, lw=0.9)
+    effects.scatter([at("effect", "standardised")], [y], s=13, marker=marker, facecolor=face, edgecolor=colour,
+                    linewidths=0.8, zorder=3, clip_on=False, gid=f"effect {row['claim']}")  # fmt: skip
     if letter:
         effects.text(-1.12, y, letter, ha="right", va="center", fontsize=TINY - 1, color="#666666")
-    marks.add("effect", x=row["standardised"], y=y, value=row["standardised"],
-              estimator="rank-biserial correlation towards the claim", **_told(row, source))  # fmt: skip
 
 
-def _told(row: dict[str, Any], source: str) -> dict[str, Any]:
-    """What every mark of one verdict says of its origin."""
+def _where(row: dict[str, Any]) -> str:
+    return row_filter(claim=row["claim"], dataset=row["dataset"], target=row["target"])
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """What every mark of one verdict says of it."""
     return {
         "dataset": row["dataset"],
         "panel": row["target"],
         "candidate": row["candidates"],
         "name": row["claim"],
-        "n": row["n"],
-        "source": row["source"] or source,
-        "filter": row["filter"],
-        "n_rows": row["n_rows"],
-        "rows_sha256": row["rows_sha256"] or None,
         "status": "ok" if row["n"] else row["reason"],
     }

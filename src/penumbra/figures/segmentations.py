@@ -19,6 +19,10 @@ from pydantic import Field
 from penumbra.errors import PenumbraError
 from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, RunFiles
 from penumbra.reporting.context import StudyContext, target_title
+from penumbra.reporting.estimators import Estimate
+from penumbra.reporting.pictures import binarised, cut, reference_of, sum_of
+from penumbra.reporting.rows import Source
+from penumbra.reporting.sources import read_source, told_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +55,7 @@ def build(
     options = _Options(columns, tuple(splits), case, slice, target, contrast, margin, close_up)
 
     def draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataFrame]:
-        return _draw(inputs.image_splits, context, options)
+        return _draw(inputs.image_splits, inputs.results, context, options)
 
     return Drawn(draw, lambda context: _caption(context, options))
 
@@ -107,12 +111,12 @@ class _View:
 
     def cut(self, volume: np.ndarray) -> np.ndarray:
         """The shown part ``(..., x, y)`` of ``(..., X, Y, Z)``."""
-        return volume[..., self.x, self.y, self.z]
+        return cut(volume, self.place)
 
     @property
-    def place(self) -> str:
-        """The shown part as an index of a volume."""
-        return f"[{self.x.start}:{self.x.stop}, {self.y.start}:{self.y.stop}, {self.z}]"
+    def place(self) -> list[int]:
+        """The shown part; see :data:`penumbra.reporting.pictures.Place`."""
+        return [self.x.start, self.x.stop, self.y.start, self.y.stop, self.z]
 
 
 def _chosen_cases(files: Sequence[RunFiles], options: _Options) -> list[tuple[int, list[str], str]]:
@@ -144,11 +148,9 @@ def _view(
     import numpy as np
 
     from penumbra.data.case import read_case, read_class_map
-    from penumbra.metrics.lesions import remove_small
 
-    def reference_of(case: str) -> np.ndarray:
-        marked = read_class_map(files.hard_labels / f"{case}.nii.gz")[k] >= 0.5
-        return remove_small(marked, smallest[0], smallest[1])  # type: ignore[arg-type]
+    def of(case: str) -> np.ndarray:
+        return reference_of(read_class_map(files.hard_labels / f"{case}.nii.gz"), k, smallest)
 
     if options.case and options.case not in cases:
         raise PenumbraError(
@@ -158,9 +160,9 @@ def _view(
         )
     if not cases:
         raise PenumbraError("the split has no test case", file=files.split)
-    volumes = sorted((int(reference_of(c).sum()), c) for c in ([options.case] if options.case else cases))
+    volumes = sorted((int(of(c).sum()), c) for c in ([options.case] if options.case else cases))
     name = volumes[(len(volumes) - 1) // 2][1]
-    content, reference = read_case(files.cases / name), reference_of(name)
+    content, reference = read_case(files.cases / name), of(name)
     if options.slice >= reference.shape[-1]:
         raise PenumbraError(
             f"there is no slice {options.slice}, the case has {reference.shape[-1]}", case=name, cure="count from 0"
@@ -191,8 +193,10 @@ def _windowed(views: list[_View], margin: float) -> list[_View]:
 class _Drawing:
     """Panels of one figure, and the marks they leave."""
 
-    def __init__(self, context: StudyContext, k: int, channel: int, smallest: tuple[int, int]) -> None:
-        self.context, self.k, self.channel, self.smallest = context, k, channel, smallest
+    def __init__(
+        self, context: StudyContext, k: int, channel: int, smallest: tuple[int, int], results: Path | None
+    ) -> None:
+        self.context, self.k, self.channel, self.smallest, self.results = context, k, channel, smallest, results
         self.dataset = next(iter(context.datasets.values()))
         self.marks = Marks()
 
@@ -202,22 +206,22 @@ class _Drawing:
 
         return grey(view.cut(view.case.image[self.channel]))
 
-    def mark(self, panel: str, view: _View, path: Path, values: np.ndarray, estimator: str, **more: Any) -> None:
+    def mark(
+        self,
+        panel: str,
+        view: _View,
+        paths: Sequence[Path],
+        values: np.ndarray,
+        argument: dict[str, Any],
+        **more: Any,
+    ) -> None:
         """Record what one panel shows."""
-        from penumbra.files import sha256
-
-        self.marks.add(
-            "image",
-            dataset=self.dataset.name,
-            panel=panel,
-            name=f"{view.case.name}, slice {view.z}",
-            source=f"{path}#sha256={sha256(path)}",
-            value=float(values.sum(dtype="float64")),
-            n=values.size,
-            estimator=f"{estimator}; value: sum over the pixels shown",
-            filter=f"array{view.place}",
-            **more,
-        )
+        value, n = sum_of(values)
+        self.marks.add_files(
+            "image", "sum_of_pixels", paths, self.results, argument=argument | {"place": view.place},
+            estimate=Estimate(value, None, n), dataset=self.dataset.name, panel=panel,
+            name=f"{view.case.name}, slice {view.z}", **more,
+        )  # fmt: skip
 
     def image(self, axes: Axes, view: _View, panel: str) -> None:
         """The image alone."""
@@ -226,7 +230,7 @@ class _Drawing:
 
         _images.show(axes, self.background(view), view.case.spacing)
         path, values = view.files.cases / view.case.name / IMAGE, view.cut(view.case.image[self.channel])
-        self.mark(panel, view, path, values, f"grey values, contrast {self.channel}")
+        self.mark(panel, view, [path], values, {"array": "image", "channel": self.channel})
 
     def reference(self, axes: Axes, view: _View, panel: str) -> None:
         """The hard reference."""
@@ -235,7 +239,7 @@ class _Drawing:
         marked = view.cut(view.reference)
         _images.show(axes, _images.overlay(self.background(view), marked.astype(float)), view.case.spacing)
         path = view.files.hard_labels / f"{view.case.name}.nii.gz"
-        self.mark(panel, view, path, marked, f"{self.dataset.hard_reference} of the raters, class {self.k}")
+        self.mark(panel, view, [path], marked, {"array": "reference", "k": self.k, "smallest": self.smallest})
 
     def prediction(self, axes: Axes, view: _View, panel: str, candidate: str, *, binary: bool) -> None:
         """A candidate's prediction, raw or binarised as for the metrics, with the reference's outline."""
@@ -244,9 +248,7 @@ class _Drawing:
 
         from penumbra.data.case import read_class_map
         from penumbra.figures import _images, _style
-        from penumbra.metrics.binarisation import BINARISATIONS
         from penumbra.metrics.inputs import read_thresholds
-        from penumbra.metrics.lesions import remove_small
 
         path = view.files.predictions[candidate] / f"{view.case.name}.nii.gz"
         maps = read_class_map(path) if path.exists() else None
@@ -259,35 +261,55 @@ class _Drawing:
             why = "not finite"
         if maps is None or why:
             axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
-            self.marks.add("image", dataset=self.dataset.name, panel=panel, candidate=candidate, source=str(path),
-                           name=f"{view.case.name}, slice {view.z}", status=why)  # fmt: skip
+            self.marks.lack("image", why, dataset=self.dataset.name, panel=panel, candidate=candidate,
+                            source=told_source(path, self.results),
+                            name=f"{view.case.name}, slice {view.z}")  # fmt: skip
             return
-        values, how = maps[self.k].astype(np.float64), "probabilities"
+        values, paths = maps[self.k].astype(np.float64), [path]
+        how: dict[str, Any] = {"array": "class", "k": self.k}
         if binary:
             rule = str(self.dataset.evaluation.get("binarisation", "threshold"))
             table = view.files.thresholds.get(candidate)
             thresholds = (
                 np.full(len(maps), np.nan) if table is None else read_thresholds(table, list(self.dataset.classes))
             )
-            marked, usable = BINARISATIONS[rule](maps, thresholds)
-            values = remove_small(marked[self.k], *self.smallest).astype(np.float64)  # type: ignore[arg-type]
-            shown = "most probable class" if rule == "argmax" else f"t = {thresholds[self.k]:g}"
-            how = f"binarised, {shown}"
+            marked, usable = binarised(maps, self.k, rule, thresholds, self.smallest)
+            values = marked.astype(np.float64)
+            how = {"array": "binary", "k": self.k, "rule": rule, "smallest": self.smallest}
             if rule != "argmax":
-                axes.text(0.03, 0.97, shown if usable[self.k] else "no threshold", transform=axes.transAxes, va="top",
+                if usable and table is not None:
+                    shown = self.threshold(view, panel, candidate, table)
+                else:
+                    shown = "no threshold"
+                    self.marks.lack("threshold", shown, dataset=self.dataset.name, panel=panel, candidate=candidate,
+                                    name=f"split {view.split}")  # fmt: skip
+                axes.text(0.03, 0.97, shown, transform=axes.transAxes, va="top",
                           color="white", fontsize=_style.FONT - 1,
                           path_effects=[withStroke(linewidth=1.5, foreground="black")])  # fmt: skip
-                self.marks.add("threshold", dataset=self.dataset.name, panel=panel, candidate=candidate,
-                               name=f"split {view.split}", value=float(thresholds[self.k]), displayed=shown,
-                               source=str(table), status="ok" if usable[self.k] else "no threshold")  # fmt: skip
+                if table is not None:
+                    paths, how = [path, table], how | {"classes": list(self.dataset.classes)}
         part = view.cut(values)
         _images.show(axes, _images.overlay(self.background(view), part), view.case.spacing)
         if binary:
             _images.outline(axes, view.cut(view.reference))
-        self.mark(panel, view, path, part, how, candidate=candidate)
+        self.mark(panel, view, paths, part, how, candidate=candidate)
+
+    def threshold(self, view: _View, panel: str, candidate: str, table: Path) -> str:
+        """Record the threshold that a prediction was binarised at, and return it as text."""
+        source = Source(read_source(table), told_source(table, self.results))
+        told: dict[str, Any] = {
+            "dataset": self.dataset.name,
+            "panel": panel,
+            "candidate": candidate,
+            "name": f"split {view.split}",
+        }
+        argument = {"class": self.dataset.classes[self.k]}
+        return self.marks.add("threshold", "threshold_of_class", source, argument=argument, text=True, **told).shown
 
 
-def _draw(files: Sequence[RunFiles], context: StudyContext, options: _Options) -> tuple[Figure, pd.DataFrame]:
+def _draw(
+    files: Sequence[RunFiles], results: Path | None, context: StudyContext, options: _Options
+) -> tuple[Figure, pd.DataFrame]:
     from dataclasses import replace
 
     from penumbra.figures import _images
@@ -302,7 +324,7 @@ def _draw(files: Sequence[RunFiles], context: StudyContext, options: _Options) -
         for at, cases, head in _chosen_cases(files, options)
     ]
     views = _windowed(views, options.margin)
-    drawing = _Drawing(context, k, channel, smallest)
+    drawing = _Drawing(context, k, channel, smallest, results)
     labels = [c.label for c in context.candidates.values()]
     reference = f"reference ({dataset.hard_reference})"
     if options.columns == "centres":

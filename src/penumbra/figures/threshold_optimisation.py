@@ -7,11 +7,10 @@ One panel a candidate: Dice score at each threshold tried, over the training and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, mean_std, pick, row_filter
+from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, pick, row_filter
 from penumbra.reporting.context import StudyContext, target_title
-from penumbra.reporting.numbers import show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,9 +56,9 @@ def _draw(inputs: FigureInputs, context: StudyContext, lines: bool) -> tuple[Fig
     for (dataset, target), block in zip(blocks, _style.blocks_of(figure, len(blocks)), strict=True):
         _style.block_title(block, f"{dataset.short}: {target_title(target)}")
         grid = block.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
-        levels = thresholds(float(dataset.evaluation.get("threshold_step", 0.05)))
+        step = float(dataset.evaluation.get("threshold_step", 0.05))
+        levels, source = thresholds(step), inputs.numbers.rows_of(dataset.name)
         every = pick(metrics, dataset=dataset.name, metric="threshold_dice", target=target)
-        spans = pick(metrics, dataset=dataset.name, metric="threshold_dice_range", target=target)
         for i, names in enumerate(rows):
             for j in range(columns):
                 axes = grid[i, j]
@@ -68,52 +67,44 @@ def _draw(inputs: FigureInputs, context: StudyContext, lines: bool) -> tuple[Fig
                     continue
                 name = names[j]
                 info, colour = context.candidates[name], looks[name].colour
-                base = {
-                    "dataset": dataset.name,
-                    "panel": target,
-                    "candidate": name,
-                    "source": inputs.numbers.source(dataset.name),
-                }
+                base: dict[str, Any] = {"dataset": dataset.name, "panel": target, "candidate": name}
                 own = pick(every, candidate=name)
                 curves = own.pivot(index="split", columns="bin", values="value").reindex(columns=range(len(levels)))
-                told = row_filter(candidate=name, metric="threshold_dice", target=target)
+                told = {"dataset": dataset.name, "candidate": name, "target": target}
+                of = told | {"metric": "threshold_dice"}
                 for split, curve in curves.iterrows():
-                    of = f"{told} and split == {split}"
                     if lines:
                         axes.plot(levels, 100 * curve, color=colour, lw=0.5, alpha=0.5, gid=f"curve {name} {split}")
                     for k, (x, y) in enumerate(zip(levels, curve, strict=True)):
-                        status = "ok" if np.isfinite(y) else "undefined"
-                        marks.add("curve", name=f"split {split}", x=x, y=100 * y, value=y, n=1, status=status,
-                                  filter=f"{of} and bin == {k}", **base)  # fmt: skip
+                        marks.add("curve", "value_as_measured", source, row_filter(**of, split=split, bin=k),
+                                  name=f"split {split}", x=x, y=100 * y, **base)  # fmt: skip
                     if curve.notna().any():
                         best = int(np.flatnonzero(curve == curve.max())[-1])
                         x, y = levels[best], curve.iloc[best]
                         axes.scatter([x], [100 * y], s=14, color=colour, edgecolors="white", linewidths=0.5, zorder=4,
                                      gid=f"optimum {name} {split}")  # fmt: skip
-                        marks.add("optimum", name=f"split {split}", x=x, y=100 * y, value=x, n=1,
-                                  estimator="threshold with the highest Dice score, of several the largest",
-                                  filter=of, rows=pick(own, split=split)["row"], **base)  # fmt: skip
+                        marks.add("optimum", "best_threshold", source, row_filter(**of, split=split),
+                                  argument={"step": step}, name=f"split {split}", x=x, y=100 * y, **base)  # fmt: skip
                 centre, low, high = (100 * getattr(curves, how)() for how in ("mean", "min", "max"))
                 if curves.notna().any().any():
                     axes.fill_between(levels, low, high, color=colour, alpha=0.18, lw=0)
                     axes.plot(levels, centre, color=colour, lw=1.8, gid=f"mean {name}")
                 else:
                     axes.text(0.5, 0.5, "no defined score", transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
-                for how, line in (("mean", centre), ("minimum", low), ("maximum", high)):
+                for how, line, estimator in (
+                    ("mean", centre, "mean_over_splits"),
+                    ("minimum", low, "minimum_over_runs"),
+                    ("maximum", high, "maximum_over_runs"),
+                ):
                     for k, (x, y) in enumerate(zip(levels, line, strict=True)):
-                        marks.add(how, name=f"{how} over trainings", x=x, y=y, value=y / 100,
-                                  n=int(curves[k].notna().sum()), filter=f"{told} and bin == {k}",
-                                  rows=pick(own, bin=k)["row"], estimator=f"{how} over trainings",
-                                  status="ok" if np.isfinite(y) else "undefined", **base)  # fmt: skip
-                span = pick(spans, candidate=name)
-                mean, std, n = mean_std(span["value"])
-                shown = show(mean, std, scale=100, decimals=1, n=n)
-                axes.set_title(f"{info.label}\nrange {shown}{' %' if n else ''}", linespacing=1.25,
+                        marks.add(how, estimator, source, row_filter(**of, bin=k), name=f"{how} over trainings",
+                                  x=x, y=y, **base)  # fmt: skip
+                span = marks.add(
+                    "title", "mean_over_splits", source, row_filter(**told, metric="threshold_dice_range"),
+                    text=True, scale=100.0, decimals=1, unit="%", name="range", **base,
+                )  # fmt: skip
+                axes.set_title(f"{info.label}\nrange {span.shown}{' %' if span.n else ''}", linespacing=1.25,
                                fontsize=_style.FONT + 0.5)  # fmt: skip
-                marks.add("title", name="range", value=mean, displayed=str(shown), n=n, rows=span["row"],
-                          filter=row_filter(candidate=name, metric="threshold_dice_range", target=target),
-                          estimator="mean over trainings of highest minus lowest Dice score; std with ddof=1",
-                          status="ok" if n else "undefined", **base)  # fmt: skip
                 axes.set_xlim(0, 1)
                 axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
                 axes.grid(lw=0.4, color="#e2e2e2")

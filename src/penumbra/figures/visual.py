@@ -8,11 +8,15 @@ colour of their class; colours of several classes add up. Thin lines on the imag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penumbra.errors import PenumbraError
 from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, RunFiles
 from penumbra.reporting.context import StudyContext, target_title
+from penumbra.reporting.estimators import Estimate
+from penumbra.reporting.pictures import cut, disagreement, sum_of
+from penumbra.reporting.sources import told_source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +36,7 @@ def build(*, split: int = 0, case: str = "", slice: int = -1, contrast: str = ""
     """
 
     def draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataFrame]:
-        return _draw(inputs.images, context, case, slice, contrast, margin)
+        return _draw(inputs.images, inputs.results, context, case, slice, contrast, margin)
 
     def caption(context: StudyContext) -> str:
         dataset = next(iter(context.datasets.values()))
@@ -58,28 +62,12 @@ class _View:
 
     def cut(self, volume: np.ndarray) -> np.ndarray:
         """The shown part ``(..., x, y)`` of ``(..., X, Y, Z)``."""
-        return volume[..., self.x, self.y, self.z]
+        return cut(volume, self.place)
 
-
-def disagreement(raters: np.ndarray, classes: int) -> np.ndarray:
-    """How much raters disagree on each slice: the sum over voxels and classes of ``f (1 - f)``.
-
-    Parameters
-    ----------
-    raters : ``(R, X, Y, Z)`` label maps, k = k-th class.
-    classes : K.
-
-    Returns
-    -------
-    ``(Z,)``, 0 where all raters agree; f is the share of raters that give a voxel the class.
-    """
-    import numpy as np
-
-    total = np.zeros(raters.shape[-1])
-    for k in range(1, classes + 1):
-        share = (raters == k).mean(axis=0)
-        total += (share * (1 - share)).sum(axis=(0, 1))
-    return total
+    @property
+    def place(self) -> list[int]:
+        """The shown part; see :data:`penumbra.reporting.pictures.Place`."""
+        return [self.x.start, self.x.stop, self.y.start, self.y.stop, self.z]
 
 
 def _view(files: RunFiles, classes: int, case: str, z: int, margin: float) -> tuple[_View, Any]:
@@ -118,15 +106,14 @@ def _coloured(maps: np.ndarray, colours: list[np.ndarray]) -> np.ndarray:
 
 
 def _draw(
-    files: RunFiles, context: StudyContext, case: str, z: int, contrast: str, margin: float
+    files: RunFiles, results: Path | None, context: StudyContext, case: str, z: int, contrast: str, margin: float
 ) -> tuple[Figure, pd.DataFrame]:
     import numpy as np
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-    from penumbra.data.case import read_class_map
+    from penumbra.data.case import natural, read_class_map
     from penumbra.figures import _style
     from penumbra.figures._images import chosen
-    from penumbra.files import sha256
 
     dataset = next(iter(context.datasets.values()))
     classes = dataset.classes
@@ -145,23 +132,12 @@ def _draw(
     for axes in grid.ravel():
         axes.set_axis_off()
     shape = {"origin": "lower", "interpolation": "nearest", "aspect": content.spacing[1] / content.spacing[0]}
-    base = {
-        "dataset": dataset.name,
-        "name": f"{view.case}, slice {view.z}",
-        "n": int(np.prod(content.image.shape[1:3])),
-    }
+    base: dict[str, Any] = {"dataset": dataset.name, "name": f"{view.case}, slice {view.z}"}
 
-    def told(panel: str, path: Any, values: np.ndarray, estimator: str, **more: Any) -> None:
-        marks.add(
-            "image",
-            panel=panel,
-            source=f"{path}#sha256={sha256(path)}",
-            value=float(values.sum(dtype=np.float64)),
-            estimator=f"{estimator}; value: sum over the pixels shown",
-            filter=f"array[{view.x.start}:{view.x.stop}, {view.y.start}:{view.y.stop}, {view.z}]",
-            **base,
-            **more,
-        )
+    def told(panel: str, path: Path, values: np.ndarray, argument: dict[str, Any], **more: Any) -> None:
+        value, n = sum_of(values)
+        marks.add_files("image", "sum_of_pixels", [path], results, argument=argument | {"place": view.place},
+                        estimate=Estimate(value, None, n), panel=panel, **base, **more)  # fmt: skip
 
     image = view.cut(content.image[channel])
     low, high = np.percentile(image, [0.5, 99.5])
@@ -172,16 +148,12 @@ def _draw(
             if (rater == k).any() and not (rater == k).all():
                 axes.contour((rater == k).T.astype(float), levels=[0.5], colors=[colour], linewidths=0.6, alpha=0.9)
     axes.set_title("Image and raters")
-    told("image", files.cases / view.case / "image.nii.gz", image, f"grey values, contrast {channel}")
-    marks.add(
-        "choice",
-        panel="image",
-        value=view.disagreement,
-        estimator="sum over voxels and classes of f (1 - f), f the share of raters; the largest of all slices of the "
-        "test cases, unless the configuration names the slice",
-        source=str(files.cases / view.case),
-        **base,
-    )
+    told("image", files.cases / view.case / "image.nii.gz", image, {"array": "image", "channel": channel})
+    raters = sorted((files.cases / view.case).glob("rater-*.nii.gz"), key=lambda path: natural(path.name))
+    marks.add_files(
+        "choice", "disagreement_of_slice", raters, results, argument={"classes": len(classes), "slice": view.z},
+        estimate=Estimate(view.disagreement, None, len(raters)), panel="image", **base,
+    )  # fmt: skip
 
     def show(axes: Any, folder: Any, title: str, candidate: str | None = None) -> None:
         path = folder / f"{view.case}.nii.gz"
@@ -190,11 +162,11 @@ def _draw(
         if maps is None or maps.shape[1:] != content.raters.shape[1:] or not np.isfinite(maps).all():
             why = "missing" if maps is None else "not finite" if not np.isfinite(maps).all() else "of another shape"
             axes.text(0.5, 0.5, f"prediction {why}", transform=axes.transAxes, ha="center", color=_style.NEUTRAL)
-            marks.add("image", panel=title, candidate=candidate, source=str(path), status=why, **base)
+            marks.lack("image", why, panel=title, candidate=candidate, source=told_source(path, results), **base)
             return
         shown = view.cut(maps)
         axes.imshow(_coloured(shown, colours).transpose(1, 0, 2), **shape)
-        told(title, path, shown, "probabilities", candidate=candidate)
+        told(title, path, shown, {"array": "classes"}, candidate=candidate)
 
     references = {files.hard_labels: dataset.hard_reference, files.soft_labels: dataset.soft_reference}
     for axes, (folder, fusion) in zip(grid[0, 1:], references.items(), strict=False):

@@ -14,14 +14,15 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from penumbra import paths
 from penumbra.errors import PenumbraError
-from penumbra.files import write_text
+from penumbra.files import atomic_path
 from penumbra.provenance.code_digest import PACKAGE, SOURCE, code_hash
+from penumbra.provenance.jobs import DIFF
 
 VARIABLE = "PENUMBRA_CHECKOUT"
 CODE = ("Snakefile", "workflow", "src", "config", "envs", "profiles", "pyproject.toml", "requirements.lock")
 """What of a checkout can change a result."""
+MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,52 @@ def _file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
+def _modules() -> dict[str, Path]:
+    """Every module of the package, and its file."""
+    files = sorted((SOURCE / PACKAGE).rglob("*.py"))
+    return {".".join(f.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): f for f in files}
+
+
+def file_hashes() -> dict[str, str]:
+    """For each module of the package the first 16 digits of the SHA-256 of its file, as records give it."""
+    return {name: _file_hash(file) for name, file in _modules().items()}
+
+
+def clean_commit(root: str | Path) -> str:
+    """The commit of a checkout whose code is exactly that commit's.
+
+    Raises
+    ------
+    PenumbraError : it is not, or there is no telling.
+    """
+    here, _ = look(root)
+    if here.commit is None:
+        raise PenumbraError(
+            "final results need code of a known commit, and this folder is no git checkout that can be read",
+            file=root,
+            cure="clone the repository; or make development results: `snakemake` without `final`",
+        )
+    if here.dirty:
+        listed = _git(Path(root), "status", "--porcelain", "--untracked-files=all", "--", *CODE) or b""
+        names = [line[3:] for line in os.fsdecode(listed).splitlines()]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        raise PenumbraError(
+            f"final results need a clean checkout; changed since the commit: {', '.join(names[:MOST_NAMED])}{more}",
+            file=root,
+            cure="commit the changes or take them back; or make development results: `snakemake` without `final`",
+        )
+    return here.commit
+
+
 def begin(root: str | Path, results: str | Path) -> Checkout:
     """Note the checkout for all jobs of a workflow that starts now; keep its differences under ``results``."""
     checkout, patch = look(root)
     if checkout.diff_sha256 is not None:
-        kept = Path(results) / paths.DIFF.format(sha256=checkout.diff_sha256)
+        kept = Path(results) / DIFF.format(sha256=checkout.diff_sha256)
         if not kept.exists():
-            write_text(kept, patch.decode(errors="surrogateescape"))
-    modules = {}
-    for file in sorted((SOURCE / PACKAGE).rglob("*.py")):
-        name = ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
-        modules[name] = (_file_hash(file), code_hash(file)[:16])
+            with atomic_path(kept) as temporary:
+                temporary.write_bytes(patch)
+    modules = {name: (_file_hash(file), code_hash(file)[:16]) for name, file in _modules().items()}
     checkout = Checkout(checkout.commit, checkout.dirty, checkout.diff_sha256, modules)
     os.environ[VARIABLE] = json.dumps(asdict(checkout), separators=(",", ":"))
     return checkout

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from penumbra import paths
 from penumbra.errors import PenumbraError
-from penumbra.files import write_json, write_text
+from penumbra.files import as_json, write_text
 from penumbra.provenance import checkout, surroundings
 from penumbra.provenance.hashing import FileState, State, state
+from penumbra.provenance.jobs import JOBS, LOG, NUMBERS, RECORD, SUPERSEDED, job_of
 
 SCHEMA = 1
 CHECKOUT = "checkout:"
@@ -38,6 +38,12 @@ def sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sealed(record: Mapping[str, Any]) -> str:
+    """A record as text, with the hash of itself: ``own_sha256`` is that of the text without the line it stands on."""
+    plain = {key: value for key, value in record.items() if key != "own_sha256"}
+    return as_json({**plain, "own_sha256": sha256_of(as_json(plain))})
+
+
 class Recorder:
     """Notes one job.
 
@@ -50,29 +56,31 @@ class Recorder:
     def __init__(self, snakemake: Any, root: Path) -> None:
         self.snakemake, self.root = snakemake, root
         log = str(snakemake.log[0])
-        self.job = paths.JOBS[snakemake.rule].format(**dict(snakemake.wildcards))
-        self.results = Path(log.removesuffix("/" + paths.LOG.format(job=self.job)))
+        self.job = JOBS[snakemake.rule].format(**dict(snakemake.wildcards))
+        self.results = Path(log.removesuffix("/" + LOG.format(job=self.job)))
         self._started, self._clock = datetime.now(UTC), time.perf_counter()
 
     @property
     def file(self) -> Path:
         """Where the record goes."""
-        return self.results / paths.RECORD.format(job=self.job)
+        return self.results / RECORD.format(job=self.job)
 
-    def write(self) -> Path:
-        """Write the record; an older one is kept.
+    def write(self, about: Mapping[str, Any] | None = None) -> Path:
+        """Write the record; an older one is kept. ``about`` : what it tells of the job's subject besides.
 
         Raises
         ------
         PenumbraError : the code changed since the workflow started, an output is missing, or the disk is full.
         """
         record = self.content()
+        if about is not None:
+            record["about"] = dict(about)
         if self.file.exists():
             old = self.file.read_text(encoding="utf-8")
             record["supersedes"] = sha256_of(old)
-            write_text(self.results / paths.SUPERSEDED.format(sha256=record["supersedes"]), old)
+            write_text(self.results / SUPERSEDED.format(sha256=record["supersedes"]), old)
         self._keep_numbers(record["outputs"])
-        write_json(self.file, record)
+        write_text(self.file, sealed(record))
         return self.file
 
     def content(self) -> dict[str, Any]:
@@ -129,8 +137,8 @@ class Recorder:
 
     def _input(self, name: str, path: str) -> dict[str, Any]:
         place = self._place(path)
-        job = paths.job_of(place)
-        file = self.results / paths.RECORD.format(job=job) if job else None
+        job = job_of(place)
+        file = self.results / RECORD.format(job=job) if job else None
         noted: dict[str, FileState] = {}
         own = None
         if file is not None and file.exists():
@@ -177,7 +185,7 @@ class Recorder:
             if output["path"].startswith("studies/") and output["path"].endswith(
                 NUMBERS_OF.get(self.snakemake.rule, "|")
             ):
-                kept = self.results / paths.NUMBERS.format(sha256=output["sha256"])
+                kept = self.results / NUMBERS.format(sha256=output["sha256"])
                 if not kept.exists():
                     write_text(kept, (self.results / output["path"]).read_text(encoding="utf-8"))
 

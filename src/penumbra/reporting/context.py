@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from penumbra.config.models import USUAL_PRESET, StudyDataset
 from penumbra.metrics.rows import headline
+from penumbra.reporting.rows import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,11 +219,40 @@ class StudyData:
     tests: pd.DataFrame | None = None
     published: pd.DataFrame | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
-    """The file that holds the metrics of each data set."""
+    """The file that holds the metrics of each data set, as the cell index names it."""
+    tests_source: str = ""
+    published_source: str = ""
 
-    def source(self, dataset: str) -> str:
-        """The file that a data set's metrics were read from."""
-        return self.sources.get(dataset, "")
+    def rows_of(self, dataset: str) -> Source:
+        """The metrics of a data set, to make numbers from."""
+        return self._sources[dataset]
+
+    @cached_property
+    def _sources(self) -> _Sources:
+        return _Sources(self)
+
+    @cached_property
+    def tested(self) -> Source | None:
+        """The tests, to make numbers from."""
+        return None if self.tests is None else Source(self.tests, self.tests_source)
+
+    @cached_property
+    def printed(self) -> Source | None:
+        """The paper's values, to make numbers from."""
+        return None if self.published is None else Source(self.published, self.published_source)
+
+
+class _Sources(dict[str, Source]):
+    """The metrics of each data set, picked when they are first asked for."""
+
+    def __init__(self, data: StudyData) -> None:
+        super().__init__()
+        self.data = data
+
+    def __missing__(self, dataset: str) -> Source:
+        rows = self.data.metrics[self.data.metrics["dataset"] == dataset]
+        self[dataset] = Source(rows, self.data.sources.get(dataset, ""))
+        return self[dataset]
 
 
 def select_rows(metrics: pd.DataFrame, context: StudyContext) -> pd.DataFrame:

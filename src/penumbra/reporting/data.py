@@ -10,13 +10,17 @@ import pandas as pd
 from penumbra.errors import PenumbraError
 from penumbra.metrics.rows import read_rows
 from penumbra.reporting.context import StudyContext, StudyData, select_rows
+from penumbra.reporting.sources import told_source
 
 TESTS_COLUMNS = ("dataset", "target", "metric", "view", "candidate", "p", "p_holm")
 PUBLISHED_COLUMNS = ("table", "dataset", "method", "target", "metric", "unit", "mean", "std", "significant")
 
 
-def read_metrics(paths: Iterable[str | Path]) -> tuple[pd.DataFrame, dict[str, str]]:
+def read_metrics(paths: Iterable[str | Path], results: Path | None = None) -> tuple[pd.DataFrame, dict[str, str]]:
     """The long metrics of one or several data sets in one table, and the file that each data set was read from.
+
+    Files are named as in the cell index (:func:`penumbra.reporting.sources.told_source`); ``results`` is the results
+    folder.
 
     Raises
     ------
@@ -27,7 +31,7 @@ def read_metrics(paths: Iterable[str | Path]) -> tuple[pd.DataFrame, dict[str, s
     for path in paths:
         frame = read_rows(path)
         frames.append(frame)
-        sources |= {str(dataset): str(path) for dataset in frame["dataset"].unique()}
+        sources |= {str(dataset): told_source(path, results) for dataset in frame["dataset"].unique()}
     if not frames:
         raise PenumbraError("no metrics were given", cure="name at least one data set")
     return pd.concat(frames, ignore_index=True), sources
@@ -66,7 +70,7 @@ def read_tests(path: str | Path | None) -> pd.DataFrame | None:
     if path is None:
         return None
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, float_precision="round_trip")
         table[list(TESTS_COLUMNS)]
         return table
     except (OSError, ValueError, KeyError) as error:
@@ -80,7 +84,18 @@ def read_data(
     metrics: Iterable[str | Path],
     tests: str | Path | None = None,
     published: str | Path | None = None,
+    results: Path | None = None,
 ) -> StudyData:
-    """Everything a table or figure shows, restricted to the study's data sets, splits and candidates."""
-    table, sources = read_metrics(metrics)
-    return StudyData(select_rows(table, context), read_tests(tests), read_published(published), sources)
+    """Everything a table or figure shows, restricted to the study's data sets, splits and candidates.
+
+    ``results`` : the results folder, below which the cell index names files.
+    """
+    table, sources = read_metrics(metrics, results)
+    return StudyData(
+        metrics=select_rows(table, context),
+        tests=read_tests(tests),
+        published=read_published(published),
+        sources=sources,
+        tests_source="" if tests is None else told_source(tests, results),
+        published_source="" if published is None else told_source(published, results),
+    )

@@ -7,33 +7,33 @@ disagreement is kept. Every number of it stands in ``README.cells.csv`` with its
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penumbra import paths
-from penumbra.claims.section import claims_section, read_verdicts
+from penumbra.claims.section import claims_section
 from penumbra.errors import PenumbraError
 from penumbra.files import atomic_folder
 from penumbra.metrics.rows import IMAGE
 from penumbra.reporting.context import StudyContext
-from penumbra.reporting.numbers import CellIndex
+from penumbra.reporting.estimators import estimate_of
+from penumbra.reporting.numbers import CellIndex, Shown, row_filter
+from penumbra.reporting.rows import Source
+from penumbra.reporting.sources import joined, read_source, told_source
+from penumbra.reporting.verdicts import read_verdicts
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-
-def entropy_shares(runs: pd.DataFrame, context: StudyContext, index: CellIndex) -> list[str]:
+def entropy_shares(sources: Mapping[str, Source], context: StudyContext, index: CellIndex) -> list[str]:
     """Markdown: how much of the raters' entropy each candidate keeps, by data set.
 
     Parameters
     ----------
-    runs : one value a run, as :func:`penumbra.statistics.runs.run_means` gives them.
+    sources : the long metrics of each data set.
     """
     lines = [
         "## Entropy",
@@ -42,23 +42,22 @@ def entropy_shares(runs: pd.DataFrame, context: StudyContext, index: CellIndex) 
         "splits: 1 keeps the raters' disagreement, less is overconfidence.",
         "",
     ]
+    metrics = ("entropy", "entropy_reference")
     for dataset in context.datasets.values():
-        here = runs[(runs["dataset"] == dataset.name) & (runs["target"] == IMAGE)]
         lines += [f"### {dataset.title}", ""]
         for name, candidate in context.candidates.items():
-            own = here[here["candidate"] == name].pivot(index="split", columns="metric", values="value")
-            share = own["entropy"] / own["entropy_reference"]
             shown = index.number(
-                float(share.mean()),
+                "ratio_over_splits",
+                sources[dataset.name],
+                row_filter(dataset=dataset.name, candidate=name, target=IMAGE, metric=metrics),
                 row="share of the raters' entropy",
                 column=name,
-                n=len(share),
+                argument={"metric": metrics[0], "over": metrics[1]},
                 decimals=2,
                 dataset=dataset.name,
-                estimator="mean over splits of mean entropy / mean entropy_reference",
                 candidate=name,
                 target=IMAGE,
-                metric="entropy",
+                metric=metrics[0],
             )
             lines.append(f"- {candidate.label}: {shown}")
         lines.append("")
@@ -87,20 +86,44 @@ def how_long(results: Path, dataset: str, candidates: Iterable[str], index: Cell
         folder = results / "benchmarks" / stage
         files = [*folder.glob(f"{dataset}.tsv"), *sorted((folder / dataset).glob("*.tsv"))]
         files += [file for name in candidates for file in sorted((folder / dataset / name).rglob("*.tsv"))]
-        rows = [row for file in files for row in csv.DictReader(file.open(encoding="utf-8"), delimiter="\t")]
-        times = [float(row["cpu_time"]) for row in rows if row.get("cpu_time") not in (None, "", "NA", "-")]
-        if not times:
+        if not files:
             continue
-        total = index.number(
-            sum(times) / 60,
-            row=f"{stage} of {dataset}",
-            column="processor minutes",
-            n=len(times),
-            dataset=dataset,
-            estimator="sum of cpu_time over benchmark files",
-        )
-        lines.append(f"| {stage} | {len(times)} | {total} |")
+        source = joined([read_source(file) for file in files], told_source(files, Path(os.path.abspath(results))))
+        if not estimate_of(source, "count_of_jobs").value:
+            continue
+        told: dict[str, Any] = {"row": f"{stage} of {dataset}", "dataset": dataset}
+        jobs = index.number("count_of_jobs", source, column="jobs", decimals=0, **told)
+        total = index.number("processor_minutes", source, column="processor minutes", **told)
+        lines.append(f"| {stage} | {jobs} | {total} |")
     return ["| stage | jobs | processor minutes, all jobs |", "|:---|---:|---:|", *lines] if lines else []
+
+
+def _trainings(results: Path, dataset: str, context: StudyContext, index: CellIndex) -> list[str]:
+    """Markdown: how many trainings of a data set, of what size, and on what; from what the runs recorded."""
+    every = {file: json.loads(file.read_text()) for file in sorted((results / "runs" / dataset).glob("*/*/*/run.json"))}
+    records = {file: r for file, r in every.items() if r["names"]["candidate"] in context.candidates}
+    if not records:
+        return []
+    versions = sorted({f"torch {r['device']['torch']} on {r['device']['type']}" for r in records.values()})
+    source = joined([read_source(file) for file in records], told_source(records, results))
+
+    def number(take: str, field: str = "", **more: Any) -> Shown:
+        argument = {"take": take, "field": field} | more
+        told: dict[str, Any] = {
+            "row": f"trainings of {dataset}",
+            "column": f"{take} {field}".strip(),
+            "dataset": dataset,
+        }
+        return index.number("field_of_runs", source, argument=argument, decimals=0, **told)
+
+    trainings, parameters = number("count"), number("first", "parameters", grouped=True)
+    epochs = [number("smallest", "epochs_run")]
+    if len({r["epochs_run"] for r in records.values()}) > 1:
+        epochs.append(number("largest", "epochs_run"))
+    return [
+        f"- `{dataset}`: {trainings} trainings of {parameters} parameters, {' to '.join(map(str, epochs))} epochs, "
+        f"{', '.join(versions)}, seed {number('first', 'seed')}."
+    ]
 
 
 def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command: str) -> None:
@@ -117,10 +140,9 @@ def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command:
     ------
     PenumbraError : the study is not finished.
     """
-    from penumbra.reporting.context import select_rows
-    from penumbra.reporting.data import read_metrics
-    from penumbra.statistics.runs import run_means
+    from penumbra.reporting.data import read_data
 
+    results = Path(os.path.abspath(results))
     source = results / paths.STUDY.format(study=study)
     claimed = [Path(paths.CLAIMS).name] if told["study"].get("claims") else []
     exhibits = [f"{kind}/{name}.csv" for kind in ("tables", "figures") for name in told["study"].get(kind, {})]
@@ -131,7 +153,7 @@ def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command:
                 f"the study {study} is not finished", file=source / name, cure="run it to the end with snakemake"
             )
     context = StudyContext.from_told(told)
-    metrics, _ = read_metrics(source / name for name in measured)
+    data = read_data(context, [source / name for name in measured], results=results)
     index = CellIndex("README")
     lines = [
         f"# {told['study']['title']}: kept results",
@@ -145,20 +167,12 @@ def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command:
         f"- This page was made on: {machine()}.",
     ]
     for dataset in context.datasets:
-        records = [json.loads(f.read_text()) for f in sorted((results / "runs" / dataset).glob("*/*/*/run.json"))]
-        records = [r for r in records if r["names"]["candidate"] in context.candidates]
-        if records:
-            versions = sorted({f"torch {r['device']['torch']} on {r['device']['type']}" for r in records})
-            epochs = sorted({r["epochs_run"] for r in records})
-            lines.append(
-                f"- `{dataset}`: {len(records)} trainings of {records[0]['parameters']:,} parameters, "
-                f"{' to '.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))} epochs, {', '.join(versions)}, "
-                f"seed {records[0]['seed']}."
-            )
+        lines += _trainings(results, dataset, context, index)
         lines += ["", *how_long(results, dataset, context.candidates, index), ""]
     for name in claimed:
-        lines += claims_section(read_verdicts(source / name), index)
-    lines += entropy_shares(run_means(select_rows(metrics, context)), context, index)
+        lines += claims_section(read_verdicts(source / name), index, told_source(source / name, results))
+    lines += entropy_shares({d: data.rows_of(d) for d in context.datasets}, context, index)
+    text = index.place("\n".join(lines).rstrip() + "\n")
     with atomic_folder(out) as folder:
         for name in ("report.md", "report.cells.csv", "tests.csv", *claimed):
             shutil.copyfile(source / name, folder / name)
@@ -166,5 +180,5 @@ def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command:
             if not told["study"].get(name):
                 continue
             shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns(".snakemake*"))
-        (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(text, encoding="utf-8")
         index.frame().to_csv(folder / "README.cells.csv", index=False, lineterminator="\n")

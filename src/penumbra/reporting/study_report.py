@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penumbra import parts
-from penumbra.claims.section import claims_section, read_verdicts
+from penumbra.claims.section import claims_section
 from penumbra.errors import PenumbraError
 from penumbra.files import write_table, write_text
 from penumbra.metrics.rows import METRICS
 from penumbra.reporting.context import StudyContext, target_title
 from penumbra.reporting.data import read_tests
-from penumbra.reporting.numbers import CellIndex, row_filter
+from penumbra.reporting.estimators import better_or_worse, significance_marks
+from penumbra.reporting.numbers import CellIndex, Shown, row_filter
+from penumbra.reporting.rows import Source
+from penumbra.reporting.sources import results_folder, told_source
+from penumbra.reporting.verdicts import read_verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -294,32 +298,41 @@ def _find(files: Sequence[Path], name: str) -> Path:
 class _Sentences:
     """What the tests say, in words; every number goes through the cell index."""
 
-    def __init__(self, context: StudyContext, index: CellIndex, source: str) -> None:
+    def __init__(self, context: StudyContext, index: CellIndex, source: Source) -> None:
         self.context, self.index, self.source = context, index, source
 
-    def number(self, row: Mapping[str, Any], key: str, *, scale: float = 1.0, decimals: int = 1, **more: Any) -> str:
-        """One number of one line of ``tests.csv``, as text."""
-        told = {k: row[k] for k in ("dataset", "target", "metric", "candidate")}
-        shown = self.index.number(
-            float(row[key]),
+    def shown(self, row: Mapping[str, Any], estimator: str, column: str, **more: Any) -> Shown:
+        """What an estimator makes of one line of ``tests.csv``."""
+        told: dict[str, Any] = {k: row[k] for k in ("dataset", "target", "metric", "candidate")}
+        return self.index.number(
+            estimator,
+            self.source,
+            row_filter(view="split", **told),
             row=f"{row['metric']} of {row['target']}, {row['candidate']} against {row['reference']}",
-            column=key,
-            estimator=f"{key} of tests.csv, view split",
-            n=int(row["n"]),
-            scale=scale,
-            decimals=decimals,
-            source=self.source,
-            filter=row_filter(view="split", **told),
+            column=column,
             **told,
             **more,
         )
-        return str(shown)
+
+    def number(self, row: Mapping[str, Any], key: str, *, scale: float = 1.0, decimals: int = 1) -> str:
+        """One number of one line of ``tests.csv``, as text."""
+        argument = {"column": key}
+        return str(self.shown(row, "column_of_tests", key, argument=argument, scale=scale, decimals=decimals))
 
     def probability(self, row: Mapping[str, Any], key: str) -> str:
         """A p-value: three decimals, more where it is small."""
         value = float(row[key])
         small = 0.0 < value < 0.001
         return self.number(row, key, decimals=1 - math.floor(math.log10(value)) if small else 3)
+
+    def mark(self, row: Mapping[str, Any], key: str) -> str:
+        """The mark that stands behind p (``**``) or the corrected p (``†``), with a space before it, or nothing."""
+        level = self.context.level
+        marks = significance_marks(float(row["p"]), float(row["p_holm"]), level)
+        if len(marks) < {"p": 2, "p_holm": 3}[key]:
+            return ""
+        shown = self.shown(row, "significance", f"mark of {key}", argument={"level": level, "of": key})
+        return f" {shown.marked(_escape(shown.plain))}"
 
     def difference(self, row: Mapping[str, Any]) -> str:
         """A candidate against the reference in one sentence."""
@@ -330,30 +343,24 @@ class _Sentences:
         low, high = (self.number(row, k, scale=unit.scale, decimals=decimals) for k in ("ci_low", "ci_high"))
         candidate = _escape(self.context.candidates[row["candidate"]].label)
         reference = _escape(self.context.candidates[row["reference"]].label)
-        better = {
-            "high": difference > 0,
-            "low": difference < 0,
-            "zero": abs(float(row["mean_candidate"])) < abs(float(row["mean_reference"])),
-            "none": None,
-        }[metric.better]
-        verdict = "" if better is None else " (better)" if better else " (worse)"
+        mean = self.number(row, "mean_difference", scale=unit.scale, decimals=decimals)
+        verdict = ""
+        if better_or_worse(row, metric.better):
+            verdict = f" ({self.shown(row, 'better_or_worse', 'verdict', argument={'better': metric.better})})"
         of = "" if row["target"] == "image" else f" of {_escape(target_title(row['target']))}"
-        corrected = float(row["p_holm"]) < self.context.level
-        marked = r" \*\*" if float(row["p"]) < self.context.level else ""
         return (
-            f"{metric.label}{of}: {candidate} minus {reference} is "
-            f"{self.number(row, 'mean_difference', scale=unit.scale, decimals=decimals)}{unit.name}{verdict}, "
+            f"{metric.label}{of}: {candidate} minus {reference} is {mean}{unit.name}{verdict}, "
             f"{100 * (1 - self.context.level):g} % interval {low} to {high}, p = {self.probability(row, 'p')}"
-            f"{marked}, "
-            f"after Holm's correction {self.probability(row, 'p_holm')}{' †' if corrected else ''}, "
-            f"n = {int(row['n'])} splits."
+            f"{self.mark(row, 'p')}, after Holm's correction {self.probability(row, 'p_holm')}"
+            f"{self.mark(row, 'p_holm')}, n = {self.number(row, 'n', decimals=0)} splits."
         )
 
 
-def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, source: str) -> list[str]:
+def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, name: str) -> list[str]:
     lines = ["## Tests", ""]
     if tests is None or tests.empty:
         return [*lines, "There are no tests: the study has one candidate only.", ""]
+    source = Source(tests, name)
     words = _Sentences(context, index, source)
     view = tests[(tests["view"] == "split") & tests["metric"].isin(list(METRICS))]
     view = view[view["candidate"].isin(list(context.candidates))]
@@ -361,22 +368,26 @@ def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, 
     for dataset in context.datasets.values():
         here = view[view["dataset"] == dataset.name]
         here = here.assign(order=here["metric"].map(order)).sort_values(["order", "target", "p"], kind="stable")
-        below = here[here["p"] < context.level]
-        untested = here[here["p"].isna()]
-        corrected = int((below["p_holm"] < context.level).sum())
-        counts = {
-            "comparisons": (len(here), "count of lines with view split"),
-            "undefined": (len(untested), "count of lines without p"),
-            "below the level": (len(below), "count of lines with p < level"),
-            "below after Holm": (corrected, "count of lines with p_holm < level"),
+        counts: dict[str, tuple[str, dict[str, Any] | None]] = {
+            "comparisons": ("count_of_tests", None),
+            "undefined": ("count_of_untested", None),
+            "below the level": ("count_of_tests", {"column": "p", "below": context.level}),
+            "below after Holm": ("count_of_tests", {"column": "p_holm", "below": context.level}),
         }
+        where = row_filter(view="split", dataset=dataset.name, metric=list(METRICS), candidate=list(context.candidates))
         shown = {
             name: index.number(
-                float(count), row=dataset.name, column=name, estimator=estimator, n=len(here), decimals=0,
-                source=source, dataset=dataset.name, filter=row_filter(dataset=dataset.name, view="split"),
+                estimator,
+                source,
+                where,
+                row=dataset.name,
+                column=name,
+                argument=argument,
+                decimals=0,
+                dataset=dataset.name,
             )
-            for name, (count, estimator) in counts.items()
-        }  # fmt: skip
+            for name, (estimator, argument) in counts.items()
+        }
         names = {dataset.headline(metric) for metric in TOLD}
         told = here[here["metric"].isin(names) & ((here["metric"] != "entropy_error") | (here["target"] == "image"))]
         told = told[told["mean_difference"].notna()]
@@ -391,7 +402,7 @@ def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, 
         ]
         if smallest >= context.level:
             bound = index.number(
-                smallest, row=dataset.name, column="smallest p", estimator="2 / 2**n, n splits", n=dataset.splits,
+                "smallest_p", None, row=dataset.name, column="smallest p", argument={"pairs": dataset.splits},
                 decimals=4, dataset=dataset.name,
             )  # fmt: skip
             lines += [
@@ -443,6 +454,7 @@ def write_report(
     PenumbraError : a table or figure of the study is not among the files, or a file cannot be written.
     """
     out = Path(out)
+    results = results_folder(out)
     study = told["study"]
     context = StudyContext.from_told(told)
     index = CellIndex("report")
@@ -457,11 +469,12 @@ def write_report(
     lines += _choices(context)
     lines += _candidates(context)
     lines += _reading(context)
-    lines += [] if claims is None else claims_section(read_verdicts(claims), index)
+    lines += [] if claims is None else claims_section(read_verdicts(claims), index, told_source(claims, results))
     lines += _tables(study.get("tables") or {}, [Path(p) for p in tables], out)
     lines += _figures(study.get("figures") or {}, [Path(p) for p in figures], out, context)
-    lines += _tests(context, read_tests(tests), index, str(tests))
+    lines += _tests(context, read_tests(tests), index, "" if tests is None else told_source(tests, results))
     cells = out.with_suffix(CELLS_SUFFIX)
+    text = index.place("\n".join(lines).rstrip() + "\n")
     write_table(cells, index.frame())
-    write_text(out, "\n".join(lines).rstrip() + "\n")
+    write_text(out, text)
     return [out, cells]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from penumbra.reporting.context import CandidateInfo, DatasetInfo, StudyContext, StudyData, target_title
-from penumbra.reporting.numbers import MEAN_OVER_SPLITS, CellIndex, Shown, row_filter
-from penumbra.statistics.runs import run_means
+from penumbra.reporting.estimators import UNIT_FACTORS, Estimate, estimate_of, significance_marks
+from penumbra.reporting.numbers import CellIndex, Shown, row_filter
+from penumbra.reporting.rows import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ class Cell:
 
     shown: Shown | None = None
     best: bool = False
-    marks: tuple[str, ...] = ()
+    marks: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,32 +117,46 @@ Quantities = Callable[[DatasetInfo], Sequence[Quantity]]
 """The columns of a data set: data sets may follow different conventions."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Summary:
-    """Mean and std over splits of one candidate's run means in one column."""
+    """Mean and std over splits of one candidate's run means in one column, and the rows that they are made of."""
 
-    mean: float
-    std: float
-    n: int
-    n_cases: int
+    source: Source
+    where: str
+    estimate: Estimate
     n_undefined: int
-    reasons: tuple[str, ...]
-    rows: Sequence[Any]
-    missing: bool
+    n_rows: int
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is not one row."""
+        return self.n_rows == 0
+
+    @property
+    def n_cases(self) -> int:
+        """Number of defined values."""
+        return self.n_rows - self.n_undefined
 
 
-def _summarise(rows: pd.DataFrame, means: pd.DataFrame) -> _Summary:
-    defined = means["value"].dropna()
-    bad = rows[rows["value"].isna()]
+@dataclass(frozen=True)
+class _Undefined:
+    """What is told below the table of a cell that lacks values."""
+
+    where: str
+    column: str
+    candidate: str
+    splits: int
+    summary: _Summary
+
+
+def _summarise(source: Source, where: str) -> _Summary:
+    values = source.rows(where).numbers()
     return _Summary(
-        mean=float(defined.mean()) if len(defined) else math.nan,
-        std=float(defined.std(ddof=1)) if len(defined) > 1 else math.nan,
-        n=len(defined),
-        n_cases=int(rows["value"].notna().sum()),
-        n_undefined=len(bad),
-        reasons=tuple(sorted({str(s) for s in bad["status"]})),
-        rows=rows["row"].tolist(),
-        missing=rows.empty,
+        source=source,
+        where=where,
+        estimate=estimate_of(source, "mean_over_splits", where),
+        n_undefined=sum(v != v for v in values),
+        n_rows=len(values),
     )
 
 
@@ -151,18 +166,17 @@ def _pick(frame: pd.DataFrame, **equal: Any) -> pd.DataFrame:
     return frame
 
 
-def _test(tests: pd.DataFrame | None, column: Column, candidate: str) -> dict[str, float]:
-    if tests is None or tests.empty or column.quantity.bin is not None:
-        return {}
-    row = _pick(
-        tests,
+def _tested(column: Column, candidate: str) -> str | None:
+    """The filter of a cell's test against the reference; None where values of bins are not tested."""
+    if column.quantity.bin is not None:
+        return None
+    return row_filter(
+        view="split",
         dataset=column.dataset.name,
         target=column.target,
         metric=column.quantity.metric,
-        view="split",
         candidate=candidate,
     )
-    return {} if row.empty else {"p": float(row["p"].iloc[0]), "p_holm": float(row["p_holm"].iloc[0])}
 
 
 def _significant_digits(values: Sequence[float], scale: float) -> int:
@@ -178,8 +192,8 @@ def _published(published: pd.DataFrame | None, tables: Sequence[str], column: Co
     return rows[rows["table"].astype(str).isin(tables)]
 
 
-UNIT_FACTORS = {"%": 100.0, "1e-2": 1e2, "1e-3": 1e3, "1e-4": 1e4}
-"""A published number is this multiple of the value it stands for."""
+MOST_NOTES = 12
+"""So many cells that lack values are told below a table."""
 NOTE_MARKS = ("§", "¶", "‖", "§§", "¶¶", "‖‖")
 
 
@@ -205,7 +219,7 @@ class Builder:
         self.data, self.context, self.tables = data, context, tables
         self.index = CellIndex(exhibit)
         self.tidy: list[dict[str, Any]] = []
-        self.undefined: list[str] = []
+        self.undefined: dict[str, _Undefined] = {}
         self.published_notes: dict[str, str] = {}
         self.published_tables: set[str] = set()
         self.has_tests = False
@@ -236,21 +250,25 @@ class Builder:
         self, dataset: DatasetInfo, quantity: Quantity, target: str, candidates: Sequence[CandidateInfo]
     ) -> tuple[Column, list[Cell]]:
         """One column: summaries of all candidates first, since the best one and the digits depend on all of them."""
-        metrics = _pick(self.data.metrics, dataset=dataset.name, metric=quantity.metric, target=target)
-        if quantity.bin is not None:
-            metrics = _pick(metrics, bin=quantity.bin).assign(bin=None)
-        means = run_means(metrics)
+        source = self.data.rows_of(dataset.name)
         summaries = {
-            c.name: _summarise(_pick(metrics, candidate=c.name), _pick(means, candidate=c.name)) for c in candidates
+            c.name: _summarise(
+                source,
+                row_filter(
+                    dataset=dataset.name, candidate=c.name, metric=quantity.metric, target=target, bin=quantity.bin
+                ),
+            )
+            for c in candidates
         }
+        means = {name: summary.estimate.value for name, summary in summaries.items()}
         decimals = quantity.decimals
         if decimals is None:
-            decimals = _significant_digits([s.mean for s in summaries.values()], quantity.scale)
+            decimals = _significant_digits(list(means.values()), quantity.scale)
         column = Column(dataset, quantity, target, decimals)
         distance = {
-            name: abs(round(s.mean * quantity.scale, decimals) - quantity.optimum * quantity.scale)
-            for name, s in summaries.items()
-            if math.isfinite(s.mean) and quantity.optimum is not None
+            name: abs(round(mean * quantity.scale, decimals) - quantity.optimum * quantity.scale)
+            for name, mean in means.items()
+            if math.isfinite(mean) and quantity.optimum is not None
         }
         nearest = min(distance.values(), default=math.nan)
         return column, [
@@ -266,37 +284,28 @@ class Builder:
     def cell(self, column: Column, candidate: CandidateInfo, summary: _Summary, best: bool) -> Cell:
         """One cell, its record, and its line of the tidy table."""
         quantity, dataset = column.quantity, column.dataset
-        test = _test(self.data.tests, column, candidate.name)
-        p, p_holm = test.get("p", math.nan), test.get("p_holm", math.nan)
+        mean, std, n = summary.estimate
+        tests, tested = self.data.tested, _tested(column, candidate.name)
+        p = p_holm = math.nan
+        if tests is not None and tested is not None and len(tests.frame) and len(found := tests.rows(tested)):
+            p, p_holm = float(found.first("p")), float(found.first("p_holm"))
+            self.has_tests = True
         significant = p < self.context.level
-        marks = ("**",) * significant + ("†",) * (significant and p_holm < self.context.level)
-        self.has_tests |= bool(test)
-        if summary.n_undefined or summary.n < dataset.splits:
-            marks += ("‡",)
-            where = f"{candidate.label}, {dataset.short}, {quantity.heading} of {target_title(column.target)}"
-            if summary.missing:
-                self.undefined.append(f"{where}: no metrics, the run is missing or failed")
-            else:
-                why = f" ({'; '.join(summary.reasons)})" if summary.reasons else ""
-                self.undefined.append(
-                    f"{where}: {summary.n_undefined} of {summary.n_cases + summary.n_undefined} values undefined{why}, "
-                    f"{summary.n} of {dataset.splits} splits used"
-                )
-        status = "missing" if summary.missing else "ok" if summary.n else "undefined"
+        status = "missing" if summary.missing else "ok" if n else "undefined"
+        told: dict[str, Any] = {
+            "row": candidate.label,
+            "column": str(column),
+            "dataset": dataset.name,
+            "candidate": candidate.name,
+        }
+        told |= {"target": column.target, "metric": quantity.metric}
         shown = self.index.number(
-            summary.mean,
-            summary.std,
-            row=candidate.label,
-            column=str(column),
-            estimator=MEAN_OVER_SPLITS,
-            n=summary.n,
+            "mean_over_splits",
+            summary.source,
+            summary.where,
+            estimate=summary.estimate,
             scale=quantity.scale,
             decimals=column.decimals,
-            rows=summary.rows,
-            dataset=dataset.name,
-            candidate=candidate.name,
-            target=column.target,
-            metric=quantity.metric,
             unit=quantity.unit,
             n_expected=dataset.splits,
             n_cases=summary.n_cases,
@@ -306,12 +315,18 @@ class Builder:
             significant=bool(significant),
             best=best,
             status=status,
-            source=self.data.source(dataset.name),
-            filter=row_filter(candidate=candidate.name, metric=quantity.metric, target=column.target, bin=quantity.bin),
+            **told,
         )
-        if summary.missing:
-            shown = Shown("missing (n=0)")
-            self.index.records[-1]["displayed"] = str(shown)
+        marks: tuple[Shown, ...] = ()
+        if significance_marks(p, p_holm, self.context.level):
+            marks += (
+                self.index.number("significance", tests, str(tested), argument={"level": self.context.level}, **told),
+            )
+        if summary.n_undefined or n < dataset.splits:
+            reserve = {"splits": dataset.splits}
+            marks += (self.index.number("reserve", summary.source, summary.where, argument=reserve, **told),)
+            where = f"{candidate.label}, {dataset.short}, {quantity.heading} of {target_title(column.target)}"
+            self.undefined.setdefault(where, _Undefined(where, str(column), candidate.label, dataset.splits, summary))
         published = _published(self.data.published, self.tables, column)
         match = None if published is None else _pick(published, method=candidate.label)
         theirs = {} if match is None or match.empty else match.iloc[0].to_dict()
@@ -325,9 +340,9 @@ class Builder:
                 "metric": quantity.metric,
                 "target": column.target,
                 "bin": quantity.bin,
-                "mean": summary.mean,
-                "std": summary.std,
-                "n_splits": summary.n,
+                "mean": mean,
+                "std": std,
+                "n_splits": n,
                 "n_splits_expected": dataset.splits,
                 "n_values": summary.n_cases,
                 "n_undefined": summary.n_undefined,
@@ -359,14 +374,12 @@ class Builder:
             factor = UNIT_FACTORS.get(str(row["unit"]), 1.0)
             remark = row.get("note")
             notes = [n for n in (column.quantity.published_note, remark if isinstance(remark, str) else "") if n]
-            mean, std = float(row["mean"]) / factor, float(row["std"]) / factor
             shown = self.index.number(
-                mean,
-                std if math.isfinite(std) else None,
+                "as_printed",
+                self.data.printed,
+                row_filter(**{key: row[key] for key in ("table", "dataset", "method", "target", "metric")}),
                 row=f"published: {row['method']}",
                 column=str(column),
-                estimator=f"as printed in {row['table']}",
-                n=1,
                 scale=factor,
                 decimals=max(len(str(row[k]).partition(".")[2]) for k in ("mean", "std")),
                 dataset=column.dataset.name,
@@ -375,14 +388,13 @@ class Builder:
                 metric=row["metric"],
                 unit=row["unit"],
                 significant=row["significant"] == "yes",
-                source=f"published table, table {row['table']}",
                 status=" ".join(notes) or "ok",
             )
             self.published_tables.add(str(row["table"]))
-            marks = ("**",) * (row["significant"] == "yes")
+            marks = (Shown("**"),) * (row["significant"] == "yes")
             for note in notes:
                 mark = NOTE_MARKS[len(self.published_notes) % len(NOTE_MARKS)]
-                marks += (self.published_notes.setdefault(note, mark),)
+                marks += (Shown(self.published_notes.setdefault(note, mark)),)
             cells.append(Cell(shown, False, marks))
         return [Row(group, label, "published", tuple(cells))] if any(cell.shown for cell in cells) else []
 
@@ -404,9 +416,10 @@ class Builder:
             )
             for d in context.datasets.values():
                 if smallest_p(d.splits) >= context.level:
+                    bound = smallest_p_shown(self.index, d)
                     notes.append(
                         f"{d.short}: with {d.splits} split{'s' * (d.splits != 1)} that test cannot give less than "
-                        f"p = {smallest_p(d.splits):g}, so no mark can appear."
+                        f"p = {bound}, so no mark can appear."
                     )
         else:
             notes.append("No tests against the reference were given.")
@@ -416,7 +429,28 @@ class Builder:
                 f"{', '.join(sorted(self.published_tables))}), in the columns whose data set is the paper's."
             )
             notes += [f"{mark} {note.removesuffix('.')}." for note, mark in self.published_notes.items()]
-        return notes + [f"‡ {line}." for line in _merged(self.undefined)]
+        cells = list(self.undefined.values())
+        notes += [f"‡ {self.reserve(cell)}." for cell in cells[:MOST_NOTES]]
+        if len(cells) > MOST_NOTES:
+            notes.append("‡ More cells lack values; the csv tells which.")
+        return notes
+
+    def reserve(self, cell: _Undefined) -> str:
+        """What a cell lacks, in words."""
+        summary = cell.summary
+        if summary.missing:
+            return f"{cell.where}: no metrics, the run is missing or failed"
+
+        def number(estimator: str) -> Shown:
+            return self.index.number(
+                estimator, summary.source, summary.where, row=cell.candidate, column=f"{cell.column}, note", decimals=0
+            )
+
+        why = f" ({number('reasons_of_undefined')})" if summary.n_undefined else ""
+        return (
+            f"{cell.where}: {number('count_of_undefined')} of {number('count_of_values')} values undefined{why}, "
+            f"{number('count_of_splits')} of {cell.splits} splits used"
+        )
 
     def table(self, title: str, caption: str, blocks: Sequence[Block]) -> Table:
         """The finished table of blocks that this builder filled."""
@@ -428,7 +462,15 @@ class Builder:
 
 def smallest_p(n: int) -> float:
     """The smallest p-value a two-sided signed-rank test of ``n`` pairs can give: ``2 / 2**n``, at most 1."""
-    return min(1.0, 2.0 / 2.0**n)
+    return estimate_of(None, "smallest_p", argument={"pairs": n}).value
+
+
+def smallest_p_shown(index: CellIndex, dataset: DatasetInfo) -> Shown:
+    """The smallest p-value that a data set's number of splits allows, with all its digits (1 or 0.5, 0.25, ...)."""
+    return index.number(
+        "smallest_p", None, row=dataset.name, column="smallest p", argument={"pairs": dataset.splits},
+        decimals=min(max(dataset.splits - 1, 0), 6), dataset=dataset.name,
+    )  # fmt: skip
 
 
 def fill(
@@ -456,11 +498,6 @@ def fill(
     return builder.table(title, caption, blocks)
 
 
-def _merged(lines: list[str], most: int = 12) -> list[str]:
-    kept = list(dict.fromkeys(lines))
-    return kept if len(kept) <= most else [*kept[:most], f"and {len(kept) - most} more cells, told in the csv"]
-
-
 __all__ = [
     "Block",
     "Builder",
@@ -473,4 +510,5 @@ __all__ = [
     "TableFunction",
     "fill",
     "smallest_p",
+    "smallest_p_shown",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from penumbra.reporting.numbers import strip
 from penumbra.tables._layout import Block, Cell, Table
 
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\*_`<>[]"} | {"|": "\\|", "\n": " "})
@@ -58,7 +59,8 @@ def _markdown_cell(cell: Cell) -> str:
     text = f"**{mean}**" if cell.best else mean
     if cell.shown.std is not None:
         text += f" ± {cell.shown.std}"
-    return " ".join([text, markdown_escape("".join(cell.marks))]).strip()
+    marks = "".join(mark.marked(markdown_escape(mark.plain)) for mark in cell.marks)
+    return " ".join([cell.shown.marked(text), marks]).strip()
 
 
 def _markdown_block(block: Block) -> list[str]:
@@ -82,12 +84,15 @@ def _markdown_block(block: Block) -> list[str]:
 
 
 def markdown(table: Table) -> str:
-    """The table as GitHub Markdown: title, caption, one table a block with its heading levels in one, notes."""
+    """The table as GitHub Markdown: title, caption, one table a block with its heading levels in one, notes.
+
+    Where each number stands in it goes into the table's index.
+    """
     lines = [f"### {markdown_escape(table.title)}", "", markdown_escape(table.caption), ""]
     for block in table.blocks:
         lines += [*_markdown_block(block), ""]
     lines += [f"- {markdown_escape(note)}" for note in table.notes]
-    return "\n".join(lines) + "\n"
+    return table.index.place("\n".join(lines) + "\n")
 
 
 def _latex_cell(cell: Cell) -> str:
@@ -101,7 +106,7 @@ def _latex_cell(cell: Cell) -> str:
     if cell.best:
         mean = rf"\textbf{{{cell.shown.mean}}}" if not mean.startswith("$") else rf"$\mathbf{{{cell.shown.mean}}}$"
     text = mean if cell.shown.std is None else rf"{mean} $\pm$ {number(cell.shown.std)}"
-    marks = latex_escape("".join(cell.marks))
+    marks = latex_escape("".join(mark.plain for mark in cell.marks))
     return rf"{text}\,{marks}" if marks else text
 
 
@@ -155,5 +160,5 @@ def latex(table: Table) -> str:
         body = "%\n".join(_latex_block(block))
         lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", body + "}", r"\par\medskip"]
     lines += [r"\begin{minipage}{\linewidth}\footnotesize"]
-    lines += [rf"{latex_escape(note)}\par" for note in table.notes]
+    lines += [rf"{latex_escape(strip(note))}\par" for note in table.notes]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}"]) + "\n"

@@ -10,6 +10,7 @@ from penumbra import parts
 from penumbra.files import write_table, write_text
 from penumbra.reporting.context import StudyContext
 from penumbra.reporting.data import read_data
+from penumbra.reporting.sources import results_folder
 from penumbra.tables._layout import Table
 from penumbra.tables._render import latex, markdown
 
@@ -53,7 +54,7 @@ def write(
     PenumbraError : a file cannot be read or written.
     """
     context = StudyContext.from_told(told)
-    data = read_data(context, metrics, tests, published)
+    data = read_data(context, metrics, tests, published, results_folder(prefix))
     content = told["exhibit"]
     table = parts.build("table", content["part"], content["options"])(data, context, exhibit, content["title"])
     return write_table_files(table, prefix)

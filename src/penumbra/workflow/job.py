@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,10 @@ from penumbra.provenance.record import Recorder
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[logging.Logger]:
+def job(snakemake: Any, about: Callable[[Any], dict[str, Any]] | None = None) -> Iterator[logging.Logger]:
     """Run a script's body with a log; write its record if it succeeds, end it with a readable message if it fails.
+
+    ``about`` gives, from the same object, what else the record tells of the job's subject.
 
     Messages go to the rule's log file and to the screen; a log that cannot be written (full disk) stops nothing. A
     :class:`PenumbraError` ends the job with its message alone; any other error is a defect of Penumbra: its trace goes
@@ -43,7 +45,7 @@ def job(snakemake: Any) -> Iterator[logging.Logger]:
     try:
         recorder = Recorder(snakemake, SOURCE.parent)
         yield logger
-        recorder.write()
+        recorder.write(about(snakemake) if about else None)
     except PenumbraError as error:
         logger.error("%s failed\n%s", name, error)
         raise SystemExit(1) from None

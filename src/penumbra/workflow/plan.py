@@ -18,6 +18,7 @@ from penumbra.config.models import ORDERS, Candidate, Exhibit, Study
 from penumbra.errors import PenumbraError
 from penumbra.networks.dimensions import check_dimensions
 from penumbra.provenance.code_digest import code_digest
+from penumbra.provenance.jobs import BENCHMARK, JOBS, LOG
 
 
 def _files(folder: str) -> list[str]:
@@ -60,11 +61,11 @@ class Plan:
 
     def log(self, rule: str) -> str:
         """The log file of a rule, as a pattern."""
-        return self.path(paths.LOG, job=paths.JOBS[rule])
+        return self.path(LOG, job=JOBS[rule])
 
     def benchmark(self, rule: str) -> str:
         """The benchmark file of a rule, as a pattern."""
-        return self.path(paths.BENCHMARK, job=paths.JOBS[rule])
+        return self.path(BENCHMARK, job=JOBS[rule])
 
     # ------------------------------------------------------------ one data set
 
@@ -384,6 +385,16 @@ class Plan:
             for name in self.study(study).figures
             for suffix in paths.FIGURE_SUFFIXES
         ]
+
+    def clean_commit(self) -> str:
+        """The commit of the checkout, which final results need to be clean."""
+        from penumbra.provenance.checkout import clean_commit
+
+        return clean_commit(self.root)
+
+    def seals(self) -> list[str]:
+        """The seal of every study that ``config/config.yaml`` chooses."""
+        return [self.path(paths.SEAL, study=study) for study in self.settings.studies]
 
     def reports(self) -> list[str]:
         """The report of every study that ``config/config.yaml`` chooses."""
