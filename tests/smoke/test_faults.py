@@ -171,12 +171,12 @@ def nothing_half_written(place: Path, *absent: str) -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Relative path -> hash of all files below a folder, but for logs and what tells of time."""
+    """Relative path -> hash of all files below a folder, but for logs, records and what tells of time."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and not {"logs", "benchmarks"} & set(path.relative_to(folder).parts)
+        and not {"logs", "benchmarks", "records"} & set(path.relative_to(folder).parts)
         and path.name not in ("run.json", ".snakemake_timestamp")
     }
 

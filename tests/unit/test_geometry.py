@@ -206,6 +206,16 @@ def test_a_volume_resampled_in_plane_is_its_slices(rng: np.random.Generator) -> 
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
+def test_first_and_last_voxel_keep_their_values_at_every_size(rng: np.random.Generator, order: int) -> None:
+    """Rounding may put the last place outside the image, as from 8 to 26 voxels; it must not become zero."""
+    for n in (8, 12, int(rng.integers(2, 60))):
+        line = rng.uniform(1, 2, size=(n, 1, 1))
+        for m in range(2, 110):
+            found = resample(line, (m, 1, 1), order)[:, 0, 0]
+            np.testing.assert_allclose(found[[0, -1]], line[[0, -1], 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3])
 def test_volumes_are_resampled_along_z_by_the_same_splines(rng: np.random.Generator, order: int) -> None:
     image = rng.normal(size=(11, 14, 8))
     found = resample(image, (17, 9, 13), order)

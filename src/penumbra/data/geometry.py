@@ -90,7 +90,8 @@ def resample(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarra
     """Resample ``(..., X, Y, Z)`` by splines of ``order`` to ``shape``, of two numbers in plane, of three along Z too.
 
     Where Z stays as it is, every slice is resampled by itself. Centres of the first and last voxel coincide before and
-    after. Floating-point input keeps its type, others become float32.
+    after: the last place is mirrored at the border where rounding puts it outside. Floating-point input keeps its type,
+    others become float32.
     """
     from scipy import ndimage
 
@@ -103,11 +104,11 @@ def resample(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarra
     factors = tuple(m / n for m, n in zip(target, (nx, ny, nz), strict=True))
     for index in np.ndindex(*lead):
         if target[2] != nz:
-            result[index] = ndimage.zoom(array[index], factors, order=order)
+            result[index] = ndimage.zoom(array[index], factors, order=order, mode="mirror")
             continue
         for z in range(nz):
             result[(*index, slice(None), slice(None), z)] = ndimage.zoom(
-                array[(*index, slice(None), slice(None), z)], factors[:2], order=order
+                array[(*index, slice(None), slice(None), z)], factors[:2], order=order, mode="mirror"
             )
     return result
 
