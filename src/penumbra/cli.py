@@ -6,6 +6,7 @@ the standard output, all else to the standard error. Libraries are imported by t
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -52,6 +53,9 @@ RESULTS = Path("results")
 
 def main() -> None:
     """Run the command; an error that users are meant to read is told without a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding has no letters for
     try:
         app(prog_name="penumbra")
     except PenumbraError as error:

@@ -77,3 +77,24 @@ def test_changes_that_did_not_run_do_not_matter(place):
     assert record["checkout"]["dirty"] is True and record["supersedes"]
     file.write_text(committed)
     assert final(place).returncode == 0
+
+
+def test_a_script_that_was_changed_and_changed_back_is_refused(place):
+    """Snakemake does not see it where it is told to look at times alone."""
+    file = place / "workflow/scripts/figure.py"
+    committed, status = file.read_text(), file.stat()
+    file.write_text(committed.replace("with job", "TRIED = 1\nwith job"))
+    assert run_snakemake(place, "--cores", "1", "--force", FIGURE).returncode == 0
+    file.write_text(committed)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    done = run_snakemake(place, "--cores", "1", "--rerun-triggers", "mtime", "--", "final")
+    assert done.returncode != 0 and "figure/tiny/figure-5-4" in done.stdout and "no commit holds" in done.stdout
+    assert not (place / SEAL).exists()
+
+
+def test_code_that_git_is_told_not_to_look_at_is_refused(place):
+    file = "src/penumbra/figures/reliability.py"
+    subprocess.run(["git", "update-index", "--assume-unchanged", file], cwd=place, check=True)
+    (place / file).write_text((place / file).read_text() + "TRIED = 1\n")
+    done = final(place)
+    assert done.returncode != 0 and f"{file} (hidden from git)" in done.stdout

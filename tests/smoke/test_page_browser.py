@@ -15,7 +15,7 @@ from penumbra.audit.dependence import Dependence
 from penumbra.audit.ledger import Ledger
 from penumbra.audit.numbers import exhibits
 from penumbra.page.build import build
-from tests.unit.test_page import ABOUT, EVIL, EVIL_TABLE, evil_table, hashes, kind_of
+from tests.unit.test_page import ABOUT, EVIL, EVIL_TABLE, PUBLISHED, REMARK, evil_table, hashes, kind_of
 from tests.unit.traced_tree import STUDY as SMALL
 from tests.unit.traced_tree import Tree
 
@@ -235,6 +235,29 @@ def test_a_trail_has_an_address(study, opened):
     again.evaluate("location.hash = '#n/tiny/table/table-5-2/c9999'")
     again.wait_for_selector("#told .missing")
     assert "has no number c9999" in again.locator("#told").inner_text()
+    for wrong, said in (("#n/tiny", "names no number"), ("#c/%E0%A4%A", "damaged"), ("#j/none", "no job named none")):
+        again.evaluate("(hash) => { location.hash = hash; }", wrong)
+        until(again, f"document.getElementById('told').innerText.includes('{said}')")
+        again.keyboard.press("ArrowDown")
+    again.keyboard.press("Escape")
+    assert again.evaluate("location.hash") == ""
+
+
+def test_printed_on_white_with_nothing_cut_off(study, opened):
+    page = opened(study, color_scheme="dark")
+    page.emulate_media(media="print")
+    colours = page.evaluate(
+        "(({ color, backgroundColor }) => [color, backgroundColor])(getComputedStyle(document.body))"
+    )
+    assert colours == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    assert page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every((b) => getComputedStyle(b).overflow === 'visible')"
+    )
+    page.emulate_media(media="screen")
+    page.locator("[data-theme-switch]").click()
+    page.locator("[data-theme-switch]").click()
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_a_run_is_taken_out_of_its_stack_with_config_and_environment(study, opened):
@@ -344,6 +367,12 @@ def test_names_that_are_markup_are_text(evil, opened):
     page.wait_for_selector("#told .source a")
     assert page.locator("#told .source a").get_attribute("href") == "https://example.org/cord.zip"
     assert "CC BY 4.0" in page.locator("#told").inner_text() and EVIL in page.locator("#told").inner_text()
+    page.keyboard.press("Escape")
+    assert REMARK in page.locator("#published").inner_text()
+    page.locator("#published td a.n").first.click()
+    page.locator(".node.rule-file").click()
+    until(page, "document.getElementById('told').dataset.of.startsWith('file ')")
+    assert PUBLISHED in page.locator("#told .files-of").inner_text()
     sources = page.evaluate("[...document.scripts].map((s) => s.getAttribute('src'))")
     assert all(source and source.startswith("../../assets/") for source in sources)
     assert page.evaluate("document.querySelectorAll('[onerror], img[src=x]').length") == 0

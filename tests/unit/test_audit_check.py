@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -187,3 +188,7 @@ class TestSnakemake:
         elsewhere = tmp_path / "other"
         metadata = Metadata(elsewhere, noted.folder)
         assert not metadata.there and metadata.of("datasets/alpha/cases.tsv") is None
+
+    def test_notes_of_other_results_say_nothing_of_a_copy(self, noted, tmp_path):
+        shutil.copytree(noted.folder, tmp_path / "copy")
+        assert [f for f in check(tmp_path / "copy", noted.folder.parent) if f.kind == "snakemake"] == []

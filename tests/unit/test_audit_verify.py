@@ -130,8 +130,8 @@ def test_times(made):
         ({"job": "split/alpha/1"}, "not of split/alpha/0"),
         ({"rule": "fuse"}, "rule fuse"),
         ({"outputs": []}, "does not name"),
-        ({"params": None}, "parameters|lacks"),
-        ({"wildcards": []}, "lacks"),
+        ({"params": None}, "holds 'params'"),
+        ({"wildcards": []}, "holds 'wildcards'"),
     ],
 )
 def test_a_record_that_contradicts_itself(made, changes, words):
@@ -456,3 +456,82 @@ def test_the_fault_of_a_path_is_told_in_full(made):
     assert {number["exhibit"] for number in plain["numbers"]} == {"made-up/alpha", "made-up/report"}
     assert set(plain["numbers"][0]) == {"exhibit", "id", "row", "column", "displayed"}
     assert Path(made.folder, fault.path).exists()
+
+
+def _set(side: str, key: str, value):
+    return lambda record: record[side][0].update({key: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("outputs", "path", "../../../../etc/passwd"),
+        _set("outputs", "path", "/etc/passwd"),
+        _set("outputs", "path", 5),
+        _set("outputs", "path", None),
+        _set("outputs", "bytes", "5"),
+        _set("outputs", "bytes", 10**400),
+        _set("outputs", "mtime_ns", None),
+        _set("outputs", "mtime_ns", 10**400),
+        _set("outputs", "kind", "pipe"),
+        _set("inputs", "path", ["a"]),
+        _set("inputs", "path", None),
+        _set("inputs", "path", ""),
+        _set("inputs", "path", "/a\0b"),
+        _set("inputs", "path", "checkout:../../etc"),
+        _set("inputs", "sha256", 4),
+        _set("inputs", "record_sha256", 4),
+        lambda record: record["outputs"][0].update(kind="folder", files=[["../../x", "0" * 64, 5, 0]]),
+        lambda record: record.update(supersedes="../../../x"),
+        lambda record: record["checkout"].update(commit="--output=here"),
+        lambda record: record["checkout"].update(diff_sha256="../../../x"),
+        lambda record: record["checkout"].update(modules=[1]),
+        lambda record: record.pop("wildcards"),
+        lambda record: record.update(software="none"),
+    ],
+)
+def test_a_record_that_would_lead_elsewhere_is_a_fault_and_no_trace(made, change):
+    oracle = Oracle(made.folder)
+    job = "evaluate/alpha/first/split-0"
+    file = made.folder / f"records/{job}.json"
+    record = json.loads(file.read_text())
+    change(record)
+    file.write_text(sealed(record))
+    (fault,) = [fault for fault in verify(made.folder).faults if fault.path == f"records/{job}.json"]
+    assert fault.kind == "record" and "no job record" in fault.problem
+    assert named(fault.numbers) == oracle.on_job(job)
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"job": ' + b"9" * 5000 + b"}", b'{"job": "\\ud800"}'])
+def test_a_record_that_json_chokes_on_is_a_fault_and_no_trace(made, text):
+    (made.folder / "records/fuse/alpha/average.json").write_bytes(text)
+    assert ("record", "records/fuse/alpha/average.json") in told(verify(made.folder))
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe"])
+def test_a_record_that_is_no_file_is_a_fault_and_no_wait(made, what):
+    file = made.folder / "records/fuse/alpha/average.json"
+    file.unlink()
+    file.mkdir() if what == "folder" else os.mkfifo(file)
+    assert ("record", "records/fuse/alpha/average.json") in told(verify(made.folder))
+
+
+def test_a_pipe_a_device_and_links_that_lead_back_are_faults_and_no_wait(made):
+    files = sorted((made.folder / "runs").glob("*/*/split-*/predictions/*"))
+    for file, replace in zip(files, (os.mkfifo, lambda file: file.symlink_to("/dev/zero")), strict=False):
+        file.unlink()
+        replace(file)
+    for name in ("one", "two"):
+        (files[-1].parent / name).symlink_to(files[-1].parent)
+    os.mkfifo(made.folder / "records/numbers/pipe.csv")
+    found = told(verify(made.folder))
+    paths = [file.relative_to(made.folder).as_posix() for file in files]
+    assert {("changed", path) for path in paths[:2]} <= found
+    assert {("added", f"{paths[-1].rpartition('/')[0]}/{name}") for name in ("one", "two")} <= found
+    assert ("kept", "records/numbers/pipe.csv") in found
+
+
+def test_a_record_that_a_seal_names_and_that_is_gone_is_found(made):
+    made.write(paths.SEAL.format(study="made-up"), json.dumps({"records": {"table/made-up/gone": "0" * 64}}))
+    made.record("seal", [("report", "studies/made-up/report.md")], study="made-up")
+    assert ("unrecorded", "records/table/made-up/gone.json") in told(verify(made.folder))

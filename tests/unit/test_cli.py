@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -237,3 +238,15 @@ def test_a_reader_that_leaves_is_no_error(results: Path) -> None:
 def test_the_module_is_the_command(results: Path) -> None:
     done = program("audit", "verify", "--results", results)
     assert done.returncode == 0 and done.stdout.startswith("sound") and done.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
+@pytest.mark.parametrize("flag", [[], ["--json"]])
+def test_a_name_that_no_encoding_has_is_told(results: Path, tmp_path: Path, encoding: str, flag: list[str]) -> None:
+    shutil.copytree(results, tmp_path / "copy")
+    folder = next(f for f in (tmp_path / "copy/runs").rglob("predictions") if f.is_dir())
+    (folder / os.fsdecode(b"odd-\xff")).touch()
+    command = [sys.executable, "-m", "penumbra", "audit", "verify", "--results", tmp_path / "copy", *flag]
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": encoding})
+    assert done.returncode == 1 and b"odd-" in done.stdout, done.stderr
+    assert b"Traceback" not in done.stderr

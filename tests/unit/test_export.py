@@ -331,3 +331,23 @@ def test_nothing_is_overwritten(results: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_no_checkout_is_told(results: Path, tmp_path: Path) -> None:
     with pytest.raises(PenumbraError, match="the workflow itself is not there"):
         export(results, tmp_path / "crate", tmp_path)
+
+
+def test_nothing_is_written_that_a_record_does_not_rightly_name(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "copy")
+    secret = tmp_path / "secret.csv"
+    secret.write_text("secret")
+    file = next((tmp_path / "copy/records/table").rglob("*.json"))
+    record = json.loads(file.read_text())
+    for change in (
+        {"outputs": [*record["outputs"], record["outputs"][0] | {"path": "../secret.csv", "sha256": sha256(secret)}]},
+        {"checkout": record["checkout"] | {"commit": f"--output={tmp_path}/written"}},
+        {"supersedes": "../../../secret"},
+    ):
+        file.write_text(json.dumps(record | change))
+        with pytest.raises(PenumbraError, match="no job record"):
+            export(tmp_path / "copy", tmp_path / "crate", ROOT)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy", "secret.csv"]
+    file.write_text(json.dumps({k: v for k, v in record.items() if k != "software"}))
+    with pytest.raises(PenumbraError, match="software"):
+        export(tmp_path / "copy", tmp_path / "crate", ROOT)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from markupsafe import escape
 
 from penumbra import paths
 from penumbra.audit.chain import head
@@ -34,6 +35,7 @@ EVIL_TABLE = "figure-1"
 QUOTES = '"><img src=x onerror=alert(1)>'
 ABOUT = {"title": f"Cords {EVIL}", "licence": "CC BY 4.0", "access": "open", "citation": "Nobody 2020"}
 PUBLISHED = "checkout:config/published/softseg_thesis.csv"
+REMARK = "<b>another</b> unit"
 
 
 def evil_table(tree: Tree) -> None:
@@ -45,6 +47,7 @@ def evil_table(tree: Tree) -> None:
     theirs = index.number("mean_over_splits", source, where, row=f"published: {EVIL}", column="Dice", candidate=EVIL)
     index.records[0]["source"] = paths.METRICS.format(study=STUDY, dataset=DATASET)
     index.records[1]["source"] = PUBLISHED
+    index.records[1]["status"] = REMARK
     escaped = EVIL.replace("<", "\\<").replace(">", "\\>")
     text = index.place(
         f"### Evil {escaped}\n\n| a<br>b | n |\n|:--|--:|\n| {escaped} | **{ours}** |\n| p | {theirs} |\n"
@@ -313,10 +316,11 @@ def test_the_first_page_tells_the_head_and_what_code_made_it(tree, page, tmp_pat
 
 def test_published_stands_beside_reproduced(tree, page):
     builder = Builder(tree)
-    assert [(p.exhibit, p.candidate, p.published, p.here) for p in builder.studies[0].pairs] == [
-        (EVIL_TABLE, EVIL, 1, 0)
+    assert [(p.exhibit, p.candidate, p.published, p.here, p.remark) for p in builder.studies[0].pairs] == [
+        (EVIL_TABLE, EVIL, 1, 0, REMARK)
     ]
-    assert "Published beside reproduced" in (page / "studies" / STUDY / "index.html").read_text(encoding="utf-8")
+    text = (page / "studies" / STUDY / "index.html").read_text(encoding="utf-8")
+    assert "Published beside reproduced" in text and str(escape(REMARK)) in text
 
 
 def test_large_results_come_in_parts(tmp_path, monkeypatch):

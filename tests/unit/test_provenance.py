@@ -209,7 +209,7 @@ def repository(tmp_path, monkeypatch):
     for arguments in (["init", "-q"], ["add", "-A"], [*author, "commit", "-qm", "one"]):
         subprocess.run(["git", *arguments], cwd=place, check=True)
     monkeypatch.setattr(checkout, "SOURCE", place / "src")
-    monkeypatch.delenv(checkout.VARIABLE, raising=False)
+    monkeypatch.setenv(checkout.VARIABLE, "")  # so that it is gone afterwards
     return place
 
 
@@ -271,3 +271,84 @@ def test_the_recorder_imports_nothing_heavy():
 
 def test_canonical_json_is_the_same_for_the_same_content():
     assert record.canonical({"b": [1, 2.5], "a": {"y": None, "x": "ü"}}) == '{"a":{"x":"ü","y":null},"b":[1,2.5]}'
+
+
+def test_a_folder_that_leads_back_to_itself_or_holds_a_pipe_is_an_error(folder):
+    place, _ = folder
+    for name in ("one", "two"):
+        (place / "in" / name).symlink_to(place)
+    with pytest.raises(OSError, match="Too many levels"):
+        state(place)
+    for name in ("one", "two"):
+        (place / "in" / name).unlink()
+    os.mkfifo(place / "in/pipe")
+    with pytest.raises(OSError, match="no file"):
+        state(place)
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"{", b"[]"])
+def test_a_damaged_record_stops_no_job_and_is_replaced(tmp_path, damage):
+    file = write_split(tmp_path)
+    file.write_bytes(damage)
+    reader = job(tmp_path, rule="evaluate", wildcards={"dataset": "discs", "candidate": "c", "split": "0"},
+                 inputs={"split": str(tmp_path / "results" / SPLIT)},
+                 outputs={"metrics": make(tmp_path, "runs/discs/c/split-0/metrics.parquet", b"x")})  # fmt: skip
+    (given,) = json.loads(reader.write().read_text())["inputs"]
+    assert given["record_sha256"] == digest(damage) and given["sha256"] == digest(b"{}") and given["hashed"]
+    told = json.loads(write_split(tmp_path).read_text())
+    assert told["supersedes"] == digest(damage)
+    assert (tmp_path / f"results/records/superseded/{digest(damage)}.json").read_bytes() == damage
+
+
+@pytest.mark.parametrize("content", ["rubbish", "null", "[]", "{}", '{"commit": 1, "dirty": 2, "modules": 3}'])
+def test_a_variable_that_holds_no_checkout_is_told_before_the_job_works(tmp_path, monkeypatch, content):
+    monkeypatch.setenv(checkout.VARIABLE, content)
+    with pytest.raises(PenumbraError, match="unset PENUMBRA_CHECKOUT"):
+        job(tmp_path)
+
+
+def test_untracked_links_folders_and_odd_names_are_differences(repository, tmp_path):
+    (repository / "config").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "there").write_text("content of there")
+    (repository / "config/to-file").symlink_to(tmp_path / "there")
+    (repository / "config/to-folder").symlink_to(tmp_path / "elsewhere")
+    (repository / "config/to-nothing").symlink_to("nothing")
+    (repository / "config" / os.fsdecode(b"n\xff")).write_bytes(b"\xfe")
+    subprocess.run(["git", "init", "-q", "config/own"], cwd=repository, check=True)
+    (repository / "config/own/x.yaml").write_text("x: 1")
+    found, patch = checkout.look(repository)
+    assert found.dirty and found.diff_sha256 == digest(patch)
+    for text in (b"to-file\nlink to", b"content of there", b"to-folder\nlink to", b"link to nothing", b"n\xff\n\xfe\n",
+                 b"x.yaml\nx: 1"):  # fmt: skip
+        assert text in patch
+
+
+@pytest.mark.parametrize("way", [["--assume-unchanged"], ["--skip-worktree"], "ignored"])
+def test_code_that_git_is_told_not_to_look_at_is_a_difference(repository, way):
+    name = "new" if way == "ignored" else "still"
+    if way == "ignored":
+        (repository / ".git/info/exclude").write_text("new.py\n__pycache__/\n")
+        (repository / "src/penumbra/__pycache__").mkdir()
+        (repository / "src/penumbra/__pycache__/still.py").write_text("cached")
+    else:
+        subprocess.run(["git", "update-index", *way, f"src/penumbra/{name}.py"], cwd=repository, check=True)
+    assert checkout.look(repository)[0].dirty is False
+    (repository / f"src/penumbra/{name}.py").write_text("X = 3\n")
+    assert checkout.look(repository)[0].dirty
+    with pytest.raises(PenumbraError, match=rf"src/penumbra/{name}\.py \(hidden from git\)"):
+        checkout.clean_commit(repository)
+
+
+def test_a_script_that_moves_under_a_running_workflow_is_an_error(repository, tmp_path, monkeypatch):
+    script = repository / "workflow/scripts/split.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("X = 1\n")
+    monkeypatch.setattr(checkout, "loaded_modules", dict)
+    started = checkout.begin(repository, tmp_path / "results")
+    assert checkout.ran(started, script) == {}
+    script.write_text("X = 2\n")
+    checkout.code_hash.__globals__["_parsed"].cache_clear()
+    with pytest.raises(PenumbraError, match="changed while the workflow was running") as error:
+        checkout.ran(started, script)
+    assert error.value.file == script

@@ -289,3 +289,10 @@ def test_changed_code_is_marked(tmp_path: Path) -> None:
     found = trace(ledger, *find(ledger, "table-1", "conv-staple", "Dice"))
     assert "CHANGED (records/diffs/dddddddddddd….patch)" in text(found)
     assert "licence  not recorded" in text(found)
+
+
+def test_an_index_without_its_columns_is_told(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "copy")
+    next((tmp_path / "copy").glob("studies/*/tables/table-1.cells.csv")).write_text("a,b\n1,2\n")
+    with pytest.raises(PenumbraError, match="has no column 'column'"):
+        find(Ledger.open(tmp_path / "copy"), "small/table-1", "c0001")

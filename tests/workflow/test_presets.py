@@ -111,3 +111,13 @@ def test_a_claim_of_an_unknown_candidate_is_refused_before_the_first_job(snakema
     assert (done.returncode != 0) is bool(says)
     if says:
         assert "dice-softseg" in done.stdout and says in done.stdout and "softseg_thesis.yaml" in done.stdout
+
+
+def test_how_a_run_is_evaluated_retrains_nothing(checkout, study):
+    """A deviation in the evaluation alone is no parameter of the training; the report lists it all the same."""
+    wildcards = Wildcards(dataset="phantom_cord.sound", candidate="conv-staple")
+    usual = plan(checkout).deviations(wildcards)
+    changed = plan(checkout, datasets={"phantom_cord": {"evaluation": {"last_bin": "open"}}})
+    decided = changed.configuration.decisions("phantom_cord.sound")
+    assert [d["choice"] for d in decided if d["deviates"]] == ["calibration-last-bin"]
+    assert changed.deviations(wildcards) == usual

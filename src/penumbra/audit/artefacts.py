@@ -6,6 +6,7 @@ Threads hash side by side: hashing releases the interpreter. Whatever cannot be 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -110,17 +111,22 @@ def _tasks(results: Path, job: str, output: Output) -> tuple[list[Found], list[_
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Every file below a folder by relative path, without hidden ones; broken links count."""
-    waiting = [("", str(folder))]
+    """Every file below a folder by relative path, without hidden ones; broken links count, and those that lead back."""
+    waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [("", str(folder), frozenset())]
     while waiting:
-        prefix, place = waiting.pop()
+        prefix, place, above = waiting.pop()
         try:
+            status = os.stat(place)
+            own = (status.st_dev, status.st_ino)
+            if own in above:
+                yield prefix.rstrip("/")
+                continue
             with os.scandir(place) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir():
-                        waiting.append((f"{prefix}{entry.name}/", entry.path))
+                        waiting.append((f"{prefix}{entry.name}/", entry.path, above | {own}))
                     else:
                         yield prefix + entry.name
         except OSError:
@@ -168,6 +174,9 @@ def _hash_one(task: _Task) -> tuple[FileState | None, list[Found]]:
     where: Any = {"files": (task.path,)}
     try:
         status = task.file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            told = "it is no file"
+            return None, [Found("changed", task.path, told, REMAKE, **where)]
         digest = sha256(task.file)
     except FileNotFoundError:
         return None, [Found("missing", task.path, "the file is not there", REMAKE, **where)]

@@ -101,8 +101,9 @@ def _unfinished(results: Path, path: str) -> bool:
 
 def _snakemake(ledger: Ledger, root: Path) -> Iterator[Finding]:
     metadata = Metadata(root, ledger.results)
-    if not metadata.there:
-        return
+    made = (output.path for record in ledger.jobs.values() for output in record.outputs)
+    if not metadata.there or not any(metadata.of(path) for path in made):
+        return  # There are none, or they are of results elsewhere: these were moved or copied.
     for job, record in ledger.jobs.items():
         problems = list(metadata.disagreements(record))
         if problems:

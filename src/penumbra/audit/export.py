@@ -27,7 +27,7 @@ from penumbra.audit.numbers import Exhibit, exhibits
 from penumbra.audit.sources import RawSource, raw_source
 from penumbra.errors import PenumbraError
 from penumbra.files import atomic_folder
-from penumbra.provenance.hashing import state
+from penumbra.provenance.hashing import State, state
 from penumbra.provenance.jobs import DIFF, JOBS, NUMBERS, RECORD, SUPERSEDED, job_of
 from penumbra.provenance.record import CHECKOUT
 
@@ -130,6 +130,8 @@ def export(
         or the disk is full.
     """
     ledger = Ledger.read(results)
+    for error in ledger.unreadable.values():
+        raise error
     found = list(exhibits(ledger))
     known = sorted({e.study for e in found})
     for study in studies:
@@ -152,13 +154,28 @@ def export(
     if orcid is not None and not re.fullmatch(r"https?://orcid\.org/(\d{4}-){3}\d{3}[\dX]", orcid):
         raise PenumbraError(f"{orcid!r} is no ORCID", cure="write it as 0000-0002-1825-0097")
     writer = _Writer(ledger, Path(root), sorted(ledger.ancestors(own)), chosen, with_data, licence, progress)
-    crate = writer.crate(agent, orcid)
+    try:
+        crate = writer.crate(agent, orcid)
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise PenumbraError(
+            f"the records do not hold what they should: {type(error).__name__}: {error}",
+            file=ledger.results / "records",
+            cure="`penumbra audit verify` says which are at fault",
+        ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(folder) as temporary:
         crate.write(temporary)
         written = [f for f in temporary.rglob("*") if f.is_file()]
         size = sum(f.stat().st_size for f in written)
     return Exported(folder, len(writer.jobs), len(chosen), len(written), size, writer.left_out)
+
+
+def _state(place: Path) -> State:
+    try:
+        return state(place)
+    except OSError as error:
+        cure = "see to the file and its permissions, or make it again"
+        raise PenumbraError(f"it cannot be read: {error.strerror}", file=place, cure=cure) from error
 
 
 def _text(value: Any) -> tuple[Any, str]:
@@ -245,7 +262,7 @@ class _Writer:
                 bar.update(k + 1)
         if bar is not None:
             bar.close()
-        self._connections(steps, workflow)
+        self._connections(steps)
         run = self._run(workflow, who)
         self._context(
             "#organisation",
@@ -456,7 +473,7 @@ class _Writer:
             softwareVersion=", ".join(self._versions("snakemake")) or "unknown",
         )  # fmt: skip
 
-    def _connections(self, steps: Mapping[str, Entity], workflow: Entity) -> None:
+    def _connections(self, steps: Mapping[str, Entity]) -> None:
         """Which output of which rule is which input of which other."""
         made = {o.path: (r.rule, o.name or "output") for r in self.records for o in r.outputs}
         pairs = {
@@ -515,7 +532,7 @@ class _Writer:
                 description=f"A {kind} that is no part of this crate.",
             )  # fmt: skip
         else:
-            found = state(place)
+            found = _state(place)
             if found.sha256 != sha256:
                 raise PenumbraError(
                     f"the {kind} is not what its record says",

@@ -56,7 +56,7 @@ def verify_kept(ledger: Ledger) -> Iterator[Found]:
             there.add(path)
             jobs = tuple(sorted(readers.get(file.stem, ()))) if folder == "superseded" else ()
             try:
-                digest = sha256(file)
+                digest = sha256(file) if file.is_file() else ""
             except OSError as error:
                 yield Found("kept", path, f"the kept {words} cannot be read: {error.strerror}", "restore it", jobs=jobs)
                 continue
@@ -92,7 +92,11 @@ def verify_seals(ledger: Ledger) -> Iterator[Found]:
             )
             continue
         for job, digest in sealed:
-            if job in ledger.jobs and ledger.jobs[job].sha256 != digest:
+            if job not in ledger.jobs and job not in ledger.unreadable:
+                told = f"{path} names it, it is not there"
+                yield Found("unrecorded", RECORD.format(job=job), told, "restore the record, or run the job again",
+                            jobs=(job,))  # fmt: skip
+            elif job in ledger.jobs and ledger.jobs[job].sha256 != digest:
                 cure = "if it was made again, seal the study again (snakemake final)"
                 told = f"it is not the record that {path} names"
                 yield Found("chain", RECORD.format(job=job), told, cure, jobs=(job,))

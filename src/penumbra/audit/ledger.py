@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from penumbra.errors import PenumbraError
 from penumbra.provenance.jobs import RECORD, SUPERSEDED, job_of
+from penumbra.provenance.record import CHECKOUT
 
 COMMON = {"checkout", "software", "machine", "determinism", "resources", "params"}
 """Parts of a record that many records have in common."""
@@ -73,6 +77,9 @@ class Record:
         """
         try:
             content = json.loads(text)
+            if b"\\ud" in text.lower():
+                json.dumps(content, ensure_ascii=False).encode()  # half a character that no file can hold
+            _check_content(content)
             inputs = tuple(Input(**_held(given, shared)) for given in content.pop("inputs"))
             outputs = tuple(
                 Output(**{**made, "files": tuple((p, s, b, t) for p, s, b, t in made.get("files", ()))})
@@ -81,13 +88,89 @@ class Record:
             if shared is not None:
                 for key in COMMON & content.keys():
                     content[key] = shared.setdefault(f"{key} {json.dumps(content[key], sort_keys=True)}", content[key])
-            return cls(content["job"], content["rule"], hashlib.sha256(text).hexdigest(), inputs, outputs, content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = cls(content["job"], content["rule"], hashlib.sha256(text).hexdigest(), inputs, outputs, content)
+            _check_places(found)
+            return found
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PenumbraError(
                 f"this is no job record: {type(error).__name__}: {error}",
                 file=file,
                 cure="restore it, or make its job's outputs again (snakemake --forcerun)",
             ) from error
+
+
+_CONTENT: dict[str, dict[str, Any]] = {
+    "": {
+        "job": str,
+        "rule": str,
+        "wildcards": dict,
+        "params": dict,
+        "checkout": dict,
+        "software": dict,
+        "machine": dict,
+        "determinism": (dict, NoneType),
+        "started": str,
+        "ended": str,
+        "supersedes": (str, NoneType),
+    },
+    "checkout": {"commit": (str, NoneType), "diff_sha256": (str, NoneType), "modules": dict},
+    "software": {"packages": dict},
+    "determinism": {"environment": dict},
+}
+"""What a record and some of its parts have to hold, where they hold it."""
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def _check_content(content: Any) -> None:
+    """Refuse parts of another type than others rely on."""
+    for within, shape in _CONTENT.items():
+        told = (content.get(within) or {}) if within else content
+        for key, kind in shape.items():
+            if key in told and not isinstance(told[key], kind):
+                raise TypeError(f"{within or 'the record'} holds {key!r} as {type(told[key]).__name__}")
+    if not {"wildcards", "params"} <= content.keys():
+        raise KeyError("wildcards or params")
+    checkout = content.get("checkout") or {}
+    for text in (checkout.get("commit"), checkout.get("diff_sha256"), content.get("supersedes")):
+        if text is not None and not _HASH.fullmatch(text):
+            raise ValueError(f"{text!r} is no hash")
+
+
+def _check_places(record: Record) -> None:
+    """Refuse what is no path below the results (or, of an input, elsewhere), no hash or no count.
+
+    Whoever writes a record could otherwise make an audit read and copy any file of the reader's.
+    """
+    for made in record.outputs:
+        _check_state(made, (made.name, made.path, made.sha256))
+        _check_inside(made.path)
+        if not _count(made.mtime_ns):
+            raise ValueError(f"{made.path} has the time {made.mtime_ns!r}")
+        for name, digest, size, at in made.files:
+            _check_inside(name)
+            if not (isinstance(digest, str) and _count(size) and _count(at)):
+                raise ValueError(f"{name} of {made.path} has no hash, size and time")
+    for given in record.inputs:
+        _check_state(given, (given.name, given.path, given.sha256, given.record_sha256 or ""))
+        _check_inside(given.path.removeprefix(CHECKOUT).lstrip("/"))
+
+
+def _check_state(told: Input | Output, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} stands where a text belongs")
+        text.encode()
+    if told.kind not in ("file", "folder") or not _count(told.bytes):
+        raise ValueError(f"{told.path!r} is {told.kind!r} of {told.bytes!r} bytes")
+
+
+def _check_inside(path: str) -> None:
+    if not isinstance(path, str) or "\0" in path or {"", ".", ".."} & set(path.split("/")):
+        raise ValueError(f"{path!r} is no path that a job reads or makes")
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63
 
 
 def _held(given: dict[str, Any], shared: dict[str, Any] | None) -> dict[str, Any]:
@@ -119,7 +202,7 @@ class Ledger:
         shared: dict[str, Any] = {}
         for job, file in record_files(ledger.results):
             try:
-                record = Record.parse(file.read_bytes(), file, shared)
+                record = Record.parse(_bytes(file), file, shared)
             except PenumbraError as error:
                 ledger.unreadable[job] = error
                 continue
@@ -182,7 +265,7 @@ class Ledger:
     def superseded(self, sha256: str) -> Record | None:
         """A record that was replaced, by its hash; None where it is not kept."""
         file = self.results / SUPERSEDED.format(sha256=sha256)
-        return Record.parse(file.read_bytes(), file) if file.is_file() else None
+        return Record.parse(_bytes(file), file) if file.is_file() else None
 
 
 class _Records(Mapping[str, Record]):
@@ -195,7 +278,7 @@ class _Records(Mapping[str, Record]):
         if job not in self._read:
             file = self._results / RECORD.format(job=job)
             own = job.partition("/")[0] in OWN_FOLDERS
-            self._read[job] = Record.parse(file.read_bytes(), file) if not own and file.is_file() else None
+            self._read[job] = Record.parse(_bytes(file), file) if not own and os.path.lexists(file) else None
         return self._read[job]
 
     def __getitem__(self, job: str) -> Record:
@@ -225,6 +308,22 @@ class _OpenLedger(Ledger):
         root = self.results / "records"
         found = (file.relative_to(root) for rule in rules for file in _files(root / rule))
         return [self.jobs[job] for job in sorted(place.with_suffix("").as_posix() for place in found)]
+
+
+def _bytes(file: Path) -> bytes:
+    """A record's bytes.
+
+    Raises
+    ------
+    PenumbraError : it cannot be read, or is no file.
+    """
+    try:
+        if file.is_file():
+            return file.read_bytes()
+        problem = "this is no job record: it is no file"
+    except OSError as error:
+        problem = f"this job record cannot be read: {error.strerror}"
+    raise PenumbraError(problem, file=file, cure="restore it, or make its job's outputs again (snakemake --forcerun)")
 
 
 def _no_records(results: Path) -> PenumbraError:

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from penumbra.audit.commits import modules, stale_code
 from penumbra.audit.ledger import Ledger, Record
 from penumbra.audit.numbers import exhibits
 from penumbra.audit.verify import Fault, verify
 from penumbra.errors import PenumbraError
 from penumbra.files import write_json
 from penumbra.provenance import checkout
+from penumbra.provenance.code_digest import SOURCE
 
 MOST_NAMED = 5
 
@@ -46,6 +48,8 @@ def seal(*, study: str, results: str | Path, commit: str, out: str | Path) -> di
     jobs = sorted(ledger.ancestors(exhibit.job for exhibit in shown))
     records = [ledger.jobs[job] for job in jobs]
     loose = unclean(records, checkout.file_hashes())
+    odd = _other_code(ledger, {record.job for record in records if record.content["checkout"]["dirty"] is not False})
+    loose += [record for record in records if record.job in odd and record not in loose]
     if loose:
         raise PenumbraError(
             f"{len(loose)} of the {len(jobs)} jobs behind the study {study} ran with code that no commit holds: "
@@ -73,6 +77,13 @@ def seal(*, study: str, results: str | Path, commit: str, out: str | Path) -> di
     }
     write_json(out, content)
     return content
+
+
+def _other_code(ledger: Ledger, dirty: set[str]) -> set[str]:
+    """Jobs that ran another module than the commit holds that they name; of ``dirty``, those of another script, too."""
+    root = SOURCE.parent
+    wrong = {job for finding in modules(ledger, root) if finding.kind == "module" for job in finding.jobs}
+    return wrong | {job for finding in stale_code(ledger, root) for job in finding.jobs if job in dirty}
 
 
 def _concerns(fault: Fault, study: str) -> bool:

@@ -60,7 +60,8 @@ class Taken:
                 direct |= of_file(name)
         if test:
             path = paths.TESTS.format(study=study)
-            direct |= self._of_lines(path, *test[:4], whole=corrected)
+            dataset, _, metric, candidate = test[:4]
+            direct |= self._of_lines(path, dataset, metric, candidate, whole=corrected)
         return direct
 
     def _name(self, name: str) -> str:
@@ -127,8 +128,8 @@ class Taken:
         key = (path, where, corrected)
         if key not in self._lines:
             direct = of_file(path)
-            for dataset, target, metric, candidate in self._tested(path, where):
-                direct |= self._of_lines(path, dataset, target, metric, candidate, whole=corrected)
+            for dataset, _, metric, candidate in self._tested(path, where):
+                direct |= self._of_lines(path, dataset, metric, candidate, whole=corrected)
             self._lines[key] = direct
         return self._lines[key]
 
@@ -157,8 +158,8 @@ class Taken:
     def _metrics_files(self, study: str) -> list[str]:
         return [o.path for r in self.ledger.of_rules(("collect",)) for o in r.outputs if r.job.split("/")[1] == study]
 
-    def _of_lines(self, path: str, dataset: str, target: str, metric: str, candidate: str, *, whole: bool) -> Direct:
-        """What the lines of one data set, target, metric and candidate are made of; all of the family if ``whole``."""
+    def _of_lines(self, path: str, dataset: str, metric: str, candidate: str, *, whole: bool) -> Direct:
+        """What the lines of one data set, metric and candidate are made of; all of the family if ``whole``."""
         whole = whole or metric in RELATIVE
         key = (path, dataset, "" if whole else candidate, whole)
         if key not in self._lines:

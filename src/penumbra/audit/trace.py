@@ -67,6 +67,13 @@ def find(
     found = find_exhibit(ledger, exhibit, study)
     frame = found.numbers
     keys = PLACES.get(found.kind, ("row", "column"))
+    lacking = {*keys, "displayed"} - set(frame)
+    if lacking:
+        raise PenumbraError(
+            f"the index of the numbers of {found.title} has no column {min(lacking)!r}",
+            file=found.results / found.index,
+            cure="`penumbra audit verify` says what was changed; else make the exhibit again",
+        )
     texts = [["" if v != v else str(v) for v in frame[key].tolist()] for key in keys]
     ids = frame["id"].astype(str).tolist() if "id" in frame else []
     wanted = mark if mark is not None else row if column is None else None

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from penumbra.audit.chain import head
+from penumbra.audit.chain import TELLING, head
 from penumbra.audit.dependence import Dependence, Direct, rule_of
 from penumbra.audit.ledger import Ledger
 from penumbra.audit.numbers import exhibits
@@ -25,8 +25,6 @@ from penumbra.page.data import Graph, number_parts, search_entries, search_parts
 from penumbra.page.index import VERDICTS, Artefacts, Shown, told_of
 from penumbra.page.markdown import Rendered, Section, render
 
-ABOUT = ("page", "seal")
-"""Rules that speak about results and make none: their records are no part of what the page shows, nor of its hash."""
 FIRST = ("claims", "tables", "figures", "tests")
 """Sections of a report that a reader of the page meets first."""
 PUBLISHED = "config/published/"
@@ -34,13 +32,17 @@ PUBLISHED = "config/published/"
 
 @dataclass(frozen=True)
 class Pair:
-    """A published number beside the one that was found here: positions in the index of one table."""
+    """A published number beside the one that was found here: positions in the index of one table.
+
+    ``remark`` : what is said of the published one; empty where nothing is.
+    """
 
     exhibit: str
     quantity: str
     candidate: str
     published: int
     here: int
+    remark: str
 
 
 @dataclass
@@ -95,7 +97,7 @@ class Builder:
 
     def __init__(self, results: str | Path, studies: Sequence[str] | None = None) -> None:
         ledger = Ledger.read(results)
-        self.ledger = replace(ledger, jobs={k: r for k, r in ledger.jobs.items() if r.rule not in ABOUT})
+        self.ledger = replace(ledger, jobs={k: r for k, r in ledger.jobs.items() if r.rule not in TELLING})
         self.results = Path(results)
         shown = [Shown(e, self.ledger.jobs[e.job]) for e in exhibits(self.ledger)]
         there = list(dict.fromkeys(s.study for s in shown))
@@ -285,7 +287,9 @@ def published_pairs(shown: Shown) -> list[Pair]:
         if PUBLISHED in (line.get("source") or ""):
             ours = here.get((line.get("column"), line.get("candidate")))
             if ours is not None:
-                found.append(Pair(shown.name, str(line.get("column")), str(line.get("candidate")), k, ours))
+                status = line.get("status") or "ok"
+                remark = "" if status == "ok" else status
+                found.append(Pair(shown.name, str(line.get("column")), str(line.get("candidate")), k, ours, remark))
     return found
 
 

@@ -146,6 +146,29 @@ def _anchor(title: str, taken: set[str]) -> str:
     return name
 
 
+def _marked(text: str, places: Sequence[Place]) -> tuple[str, dict[int, str]]:
+    """The text with each number's position in the index in its place, and the numbers' own text by position."""
+    pieces: dict[int, str] = {}
+    marked, before = "", 0
+    for place in sorted(places, key=lambda p: p.start):
+        if before <= place.start < place.end <= len(text):
+            pieces[place.position] = _PRIVATE.sub("\ufffd", text[place.start : place.end])
+            marked += _PRIVATE.sub("\ufffd", text[before : place.start]) + f"{OPEN_NUMBER}{place.position}{CLOSE}"
+            before = place.end
+    return marked + _PRIVATE.sub("\ufffd", text[before:]), pieces
+
+
+def _blocked(marked: str, blocks: Mapping[str, Markup]) -> tuple[str, list[Markup]]:
+    """The text with the number of its block in the place of each piece that is found, and the blocks' HTML."""
+    inserted: list[Markup] = []
+    for whole, html in blocks.items():
+        whole = _PRIVATE.sub("\ufffd", whole)
+        if whole and whole in marked:
+            marked = marked.replace(whole, f"\n\n{OPEN_BLOCK}{len(inserted)}{CLOSE}\n\n", 1)
+            inserted.append(html)
+    return marked, inserted
+
+
 def render(
     text: str,
     places: Sequence[Place],
@@ -167,20 +190,8 @@ def render(
     -------
     Rendered : ``placed`` holds the positions of all numbers that became links.
     """
-    pieces: dict[int, str] = {}
-    marked, before = "", 0
-    for place in sorted(places, key=lambda p: p.start):
-        if before <= place.start < place.end <= len(text):
-            pieces[place.position] = _PRIVATE.sub("\ufffd", text[place.start : place.end])
-            marked += _PRIVATE.sub("\ufffd", text[before : place.start]) + f"{OPEN_NUMBER}{place.position}{CLOSE}"
-            before = place.end
-    marked += _PRIVATE.sub("\ufffd", text[before:])
-    inserted: list[Markup] = []
-    for whole, html in (blocks or {}).items():
-        whole = _PRIVATE.sub("\ufffd", whole)
-        if whole and whole in marked:
-            marked = marked.replace(whole, f"\n\n{OPEN_BLOCK}{len(inserted)}{CLOSE}\n\n", 1)
-            inserted.append(html)
+    marked, pieces = _marked(text, places)
+    marked, inserted = _blocked(marked, blocks or {})
     env: dict[str, Any] = {"pieces": pieces}
     tokens = _PARSER.parse(marked, env)
     tokens += [Token("details_close", "details", -1, block=True) for _ in range(env.get("details", 0))]

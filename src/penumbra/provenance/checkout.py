@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from penumbra.errors import PenumbraError
 from penumbra.files import atomic_path
@@ -22,6 +22,9 @@ from penumbra.provenance.jobs import DIFF
 VARIABLE = "PENUMBRA_CHECKOUT"
 CODE = ("Snakefile", "workflow", "src", "config", "envs", "profiles", "pyproject.toml", "requirements.lock")
 """What of a checkout can change a result."""
+CODE_SUFFIXES = (".py", ".smk", ".yaml", ".yml", ".csv", ".json", ".toml", ".so")
+"""How what can change a result ends, of files that an ignore file names."""
+SCRIPTS = ("workflow", "scripts")
 MOST_NAMED = 8
 
 
@@ -31,7 +34,8 @@ class Checkout:
 
     ``commit`` : None where there is no git or no repository. ``dirty`` : whether :data:`CODE` differs from the commit.
     ``diff_sha256`` : of the differences, untracked files included. ``modules`` : for each module of the package the
-    first 16 digits of the SHA-256 of its file, and of its code without comments (:func:`code_hash`).
+    first 16 digits of the SHA-256 of its file, and of its code without comments (:func:`code_hash`); for each script of
+    the workflow, by its file name, too.
     """
 
     commit: str | None
@@ -40,7 +44,7 @@ class Checkout:
     modules: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def _git(root: Path, *arguments: str) -> bytes | None:
+def _git(root: Path, *arguments: str | bytes) -> bytes | None:
     try:
         found = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -49,15 +53,52 @@ def _git(root: Path, *arguments: str) -> bytes | None:
 
 
 def difference(root: str | Path) -> bytes | None:
-    """How a checkout's code differs from its commit, as a patch, untracked files included; None without git."""
+    """How a checkout's code differs from its commit, as a patch, untracked files included; None without git.
+
+    Included is, too, what git was told not to look at: code that an ignore file names, and files that are marked as
+    unchanged.
+    """
     root = Path(root)
-    patch = _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--", *CODE)
-    new = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *CODE)
-    if patch is None or new is None:
+    patch = _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--", *CODE)
+    others = ("ls-files", "--others", "--exclude-standard", "-z")
+    new, ignored = (_git(root, *others, *more, "--", *CODE) for more in ((), ("--ignored",)))
+    marked = _git(root, "ls-files", "-v", "-z", "--", *CODE)
+    if patch is None or new is None or ignored is None or marked is None:
         return None
-    for name in sorted(filter(None, new.split(b"\0"))):
-        patch += b"untracked " + name + b"\n" + (root / os.fsdecode(name)).read_bytes() + b"\n"
+    names = {*new.split(b"\0"), *filter(_hides_code, ignored.split(b"\0"))} - {b""}
+    for name in sorted(names):
+        patch += b"untracked " + name + b"\n" + _content(root / os.fsdecode(name)) + b"\n"
+    for line in marked.split(b"\0"):
+        tag, name = line[:1], line[2:]
+        if not tag or (tag != b"S" and not tag.islower()) or not (root / os.fsdecode(name)).exists():
+            continue
+        content = _content(root / os.fsdecode(name))
+        if content != _git(root, "cat-file", "--filters", b"HEAD:" + name):
+            patch += b"marked as unchanged " + name + b"\n" + content + b"\n"
     return patch
+
+
+def _hides_code(name: bytes) -> bool:
+    """Whether an ignored file may change a result: no cache, and nothing that an editor leaves."""
+    path = PurePosixPath(os.fsdecode(name))
+    return path.suffix in CODE_SUFFIXES and not any(part.startswith((".", "__pycache__")) for part in path.parts)
+
+
+def _content(place: Path) -> bytes:
+    """What an untracked name holds: a file's bytes, where a link leads to besides, all files of a folder.
+
+    A folder is told where it is a repository of its own. What is gone meanwhile, or no file, holds nothing.
+    """
+    link = b""
+    try:
+        if place.is_symlink():
+            link = b"link to " + os.fsencode(os.readlink(place)) + b"\n"
+        if place.is_dir() and not link:
+            inside = sorted(p for p in place.rglob("*") if ".git" not in p.parts and not p.is_dir())
+            return b"".join(os.fsencode(p.relative_to(place)) + b"\n" + _content(p) + b"\n" for p in inside)
+        return link + (place.read_bytes() if place.is_file() else b"")
+    except OSError as error:
+        return link + f"cannot be read: {error.strerror}".encode()
 
 
 def look(root: str | Path) -> tuple[Checkout, bytes]:
@@ -86,6 +127,16 @@ def file_hashes() -> dict[str, str]:
     return {name: _file_hash(file) for name, file in _modules().items()}
 
 
+def _hidden_names(patch: bytes) -> list[str]:
+    """The files that git was told not to look at, of a difference."""
+    return [
+        f"{os.fsdecode(line.removeprefix(start))} (hidden from git)"
+        for line in patch.splitlines()
+        for start in (b"untracked ", b"marked as unchanged ")
+        if line.startswith(start)
+    ]
+
+
 def clean_commit(root: str | Path) -> str:
     """The commit of a checkout whose code is exactly that commit's.
 
@@ -93,7 +144,7 @@ def clean_commit(root: str | Path) -> str:
     ------
     PenumbraError : it is not, or there is no telling.
     """
-    here, _ = look(root)
+    here, patch = look(root)
     if here.commit is None:
         raise PenumbraError(
             "final results need code of a known commit, and this folder is no git checkout that can be read",
@@ -102,7 +153,7 @@ def clean_commit(root: str | Path) -> str:
         )
     if here.dirty:
         listed = _git(Path(root), "status", "--porcelain", "--untracked-files=all", "--", *CODE) or b""
-        names = [line[3:] for line in os.fsdecode(listed).splitlines()]
+        names = [line[3:] for line in os.fsdecode(listed).splitlines()] or _hidden_names(patch)
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         raise PenumbraError(
             f"final results need a clean checkout; changed since the commit: {', '.join(names[:MOST_NAMED])}{more}",
@@ -120,20 +171,32 @@ def begin(root: str | Path, results: str | Path) -> Checkout:
         if not kept.exists():
             with atomic_path(kept) as temporary:
                 temporary.write_bytes(patch)
-    modules = {name: (_file_hash(file), code_hash(file)[:16]) for name, file in _modules().items()}
+    files = {**_modules(), **{file.name: file for file in sorted(Path(root, *SCRIPTS).glob("*.py"))}}
+    modules = {name: (_file_hash(file), code_hash(file)[:16]) for name, file in files.items()}
     checkout = Checkout(checkout.commit, checkout.dirty, checkout.diff_sha256, modules)
     os.environ[VARIABLE] = json.dumps(asdict(checkout), separators=(",", ":"))
     return checkout
 
 
 def at_start() -> Checkout | None:
-    """What the workflow's head noted; None in a process that it did not start."""
+    """What the workflow's head noted; None in a process that it did not start.
+
+    Raises
+    ------
+    PenumbraError : the variable holds something else.
+    """
     content = os.environ.get(VARIABLE)
     if not content:
         return None
-    told = json.loads(content)
-    told["modules"] = {name: (file, code) for name, (file, code) in told["modules"].items()}
-    return Checkout(**told)
+    try:
+        told = json.loads(content)
+        told["modules"] = {name: (file, code) for name, (file, code) in told["modules"].items()}
+        return Checkout(**told)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PenumbraError(
+            f"the variable {VARIABLE} of the environment holds no checkout: {type(error).__name__}: {error}",
+            cure=f"unset {VARIABLE}; the workflow sets it for its jobs itself",
+        ) from error
 
 
 def loaded_modules() -> dict[str, Path]:
@@ -142,22 +205,31 @@ def loaded_modules() -> dict[str, Path]:
     return {name: Path(file) for name, file in sorted(own.items()) if file}
 
 
-def ran(started: Checkout | None) -> dict[str, str]:
+def ran(started: Checkout | None, script: Path | None = None) -> dict[str, str]:
     """The hash of each imported module's file, as it lies on this machine now.
+
+    Parameters
+    ----------
+    started : what the workflow's head noted. script : what the job runs.
 
     Raises
     ------
-    PenumbraError : the code of one is not what it was when the workflow started.
+    PenumbraError : the code of one, or of the script, is not what it was when the workflow started.
     """
-    found = {}
-    for name, file in loaded_modules().items():
-        found[name] = _file_hash(file)
-        if started is None or name not in started.modules or started.modules[name][0] == found[name]:
-            continue
-        if code_hash(file)[:16] != started.modules[name][1]:
-            raise PenumbraError(
-                "the code changed while the workflow was running: this job would not be of the code that it records",
-                file=file,
-                cure="run the same command again; to work on the code meanwhile, use a second checkout",
-            )
+    files = loaded_modules()
+    found = {name: _file_hash(file) for name, file in files.items()}
+    if started is not None:
+        if script is not None and script.is_file():
+            files = {**files, script.name: script}
+        for name, file in files.items():
+            then = started.modules.get(name)
+            if then is None or then[0] == _file_hash(file):
+                continue
+            if code_hash(file)[:16] != then[1]:
+                raise PenumbraError(
+                    "the code changed while the workflow was running: this job would not be of the code that it "
+                    "records",
+                    file=file,
+                    cure="run the same command again; to work on the code meanwhile, use a second checkout",
+                )
     return found

@@ -7,11 +7,13 @@ they lead to.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from penumbra.files import sha256
 
@@ -42,18 +44,27 @@ class State:
 
 
 def folder_files(folder: str | Path) -> dict[str, os.stat_result]:
-    """Every file below a folder that is content, by relative path with forward slashes, sorted; links are followed."""
+    """Every file below a folder that is content, by relative path with forward slashes, sorted; links are followed.
+
+    Raises
+    ------
+    OSError : it cannot be read, or a link in it leads back to a folder that it lies in.
+    """
     found: dict[str, os.stat_result] = {}
-    waiting = [("", str(folder))]
+    waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [("", str(folder), frozenset())]
     while waiting:
-        prefix, place = waiting.pop()
+        prefix, place, above = waiting.pop()
+        status = os.stat(place)
+        own = (status.st_dev, status.st_ino)
+        if own in above:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), place)
         with os.scandir(place) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 name = prefix + entry.name
                 if entry.is_dir():
-                    waiting.append((f"{name}/", entry.path))
+                    waiting.append((f"{name}/", entry.path, above | {own}))
                 else:
                     found[name] = entry.stat()
     return dict(sorted(found.items()))
@@ -88,6 +99,8 @@ def state(path: str | Path, noted: Mapping[str, FileState] | None = None) -> Sta
         known = noted.get(name)
         if known is not None and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
             files.append(known)
+        elif not S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no file, but a pipe, a socket or a device", str(path / name))
         else:
             hashed = True
             files.append(FileState(name, sha256(path / name), status.st_size, status.st_mtime_ns))

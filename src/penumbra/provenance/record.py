@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from penumbra.errors import PenumbraError
-from penumbra.files import as_json, write_text
+from penumbra.files import as_json, atomic_path, write_text
 from penumbra.provenance import checkout, surroundings
 from penumbra.provenance.hashing import FileState, State, state
 from penumbra.provenance.jobs import JOBS, LOG, NUMBERS, RECORD, SUPERSEDED, job_of
@@ -51,6 +51,10 @@ class Recorder:
     ----------
     snakemake : the object that Snakemake gives a script.
     root : the checkout.
+
+    Raises
+    ------
+    PenumbraError : what the workflow's head noted of the checkout cannot be read.
     """
 
     def __init__(self, snakemake: Any, root: Path) -> None:
@@ -58,6 +62,7 @@ class Recorder:
         log = str(snakemake.log[0])
         self.job = JOBS[snakemake.rule].format(**dict(snakemake.wildcards))
         self.results = Path(log.removesuffix("/" + LOG.format(job=self.job)))
+        self._head = checkout.at_start()
         self._started, self._clock = datetime.now(UTC), time.perf_counter()
 
     @property
@@ -76,18 +81,17 @@ class Recorder:
         if about is not None:
             record["about"] = dict(about)
         if self.file.exists():
-            old = self.file.read_text(encoding="utf-8")
-            record["supersedes"] = sha256_of(old)
-            write_text(self.results / SUPERSEDED.format(sha256=record["supersedes"]), old)
+            old = self.file.read_bytes()
+            record["supersedes"] = hashlib.sha256(old).hexdigest()
+            _keep(self.results / SUPERSEDED.format(sha256=record["supersedes"]), old)
         self._keep_numbers(record["outputs"])
         write_text(self.file, sealed(record))
         return self.file
 
     def content(self) -> dict[str, Any]:
         """Everything that the record says."""
-        started = checkout.at_start()
-        modules = checkout.ran(started)
-        here = started or checkout.look(self.root)[0]
+        modules = checkout.ran(self._head, self.root.joinpath(*checkout.SCRIPTS, f"{self.snakemake.rule}.py"))
+        here = self._head or checkout.look(self.root)[0]
         params = self._params()
         ended, seconds = datetime.now(UTC), time.perf_counter() - self._clock
         return {
@@ -142,8 +146,8 @@ class Recorder:
         noted: dict[str, FileState] = {}
         own = None
         if file is not None and file.exists():
-            text = file.read_text(encoding="utf-8")
-            own, noted = sha256_of(text), _noted(json.loads(text), place)
+            content = file.read_bytes()
+            own, noted = hashlib.sha256(content).hexdigest(), _noted(content, place)
         found = self._state(path, noted)
         return {
             "name": name,
@@ -187,7 +191,7 @@ class Recorder:
             ):
                 kept = self.results / NUMBERS.format(sha256=output["sha256"])
                 if not kept.exists():
-                    write_text(kept, (self.results / output["path"]).read_text(encoding="utf-8"))
+                    _keep(kept, (self.results / output["path"]).read_bytes())
 
 
 NUMBERS_OF = {"table": ".cells.csv", "study_report": ".cells.csv", "figure": ".csv"}
@@ -204,11 +208,19 @@ def _named(files: Any) -> Iterator[tuple[str, str]]:
         yield names.get(position, ""), str(path)
 
 
-def _noted(record: Mapping[str, Any], path: str) -> dict[str, FileState]:
-    """What a record says of the files of one of its outputs."""
-    for output in record["outputs"]:
-        if output["path"] == path:
-            if output["kind"] == "folder":
-                return {f[0]: FileState(*f) for f in output["files"]}
-            return {"": FileState("", output["sha256"], output["bytes"], output["mtime_ns"])}
+def _keep(file: Path, content: bytes) -> None:
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(content)
+
+
+def _noted(record: bytes, path: str) -> dict[str, FileState]:
+    """What a record says of the files of one of its outputs; nothing where it is damaged, which an audit tells."""
+    try:
+        for output in json.loads(record)["outputs"]:
+            if output["path"] == path:
+                if output["kind"] == "folder":
+                    return {f[0]: FileState(*f) for f in output["files"]}
+                return {"": FileState("", output["sha256"], output["bytes"], output["mtime_ns"])}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        pass
     return {}

@@ -356,6 +356,23 @@ class _Sentences:
         )
 
 
+def _test_counts(context: StudyContext, index: CellIndex, source: Source, dataset: str) -> dict[str, Shown]:
+    """How many tests a data set has, how many of them could not be made, and how many are below the level."""
+    counts: dict[str, tuple[str, dict[str, Any] | None]] = {
+        "comparisons": ("count_of_tests", None),
+        "undefined": ("count_of_untested", None),
+        "below the level": ("count_of_tests", {"column": "p", "below": context.level}),
+        "below after Holm": ("count_of_tests", {"column": "p_holm", "below": context.level}),
+    }
+    where = row_filter(view="split", dataset=dataset, metric=list(METRICS), candidate=list(context.candidates))
+    return {
+        column: index.number(
+            estimator, source, where, row=dataset, column=column, argument=argument, decimals=0, dataset=dataset
+        )
+        for column, (estimator, argument) in counts.items()
+    }
+
+
 def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, name: str) -> list[str]:
     lines = ["## Tests", ""]
     if tests is None or tests.empty:
@@ -368,26 +385,7 @@ def _tests(context: StudyContext, tests: pd.DataFrame | None, index: CellIndex, 
     for dataset in context.datasets.values():
         here = view[view["dataset"] == dataset.name]
         here = here.assign(order=here["metric"].map(order)).sort_values(["order", "target", "p"], kind="stable")
-        counts: dict[str, tuple[str, dict[str, Any] | None]] = {
-            "comparisons": ("count_of_tests", None),
-            "undefined": ("count_of_untested", None),
-            "below the level": ("count_of_tests", {"column": "p", "below": context.level}),
-            "below after Holm": ("count_of_tests", {"column": "p_holm", "below": context.level}),
-        }
-        where = row_filter(view="split", dataset=dataset.name, metric=list(METRICS), candidate=list(context.candidates))
-        shown = {
-            name: index.number(
-                estimator,
-                source,
-                where,
-                row=dataset.name,
-                column=name,
-                argument=argument,
-                decimals=0,
-                dataset=dataset.name,
-            )
-            for name, (estimator, argument) in counts.items()
-        }
+        shown = _test_counts(context, index, source, dataset.name)
         names = {dataset.headline(metric) for metric in TOLD}
         told = here[here["metric"].isin(names) & ((here["metric"] != "entropy_error") | (here["target"] == "image"))]
         told = told[told["mean_difference"].notna()]

@@ -149,14 +149,19 @@ class Plan:
         return self.path(paths.RESAMPLED_LABELS, interpolation=labels.interpolation, **values)
 
     def deviations(self, wildcards: Any) -> dict[str, Any]:
-        """The preset that a run follows, and where it deviates from it."""
+        """The preset that a training follows, and where it deviates from it; its evaluation is no part of that."""
         found = [
             *self.configuration.decisions(wildcards.dataset),
             *self.configuration.decisions(wildcards.dataset, wildcards.candidate),
         ]
+        choices = self.configuration.choices.choices
         return {
             "preset": self.configuration.name_and_preset(wildcards.dataset)[1],
-            "deviations": [{k: d[k] for k in ("choice", "expected", "used")} for d in found if d["deviates"]],
+            "deviations": [
+                {k: d[k] for k in ("choice", "expected", "used")}
+                for d in found
+                if d["deviates"] and not all(key.startswith("evaluation.") for key in choices[d["choice"]].keys)
+            ],
         }
 
     def weights(self, wildcards: Any) -> list[str]:

@@ -7,7 +7,7 @@
     table: "table", figure: "figure", study_report: "report", collect: "collected metrics", test: "tests", claim: "claims",
     evaluate: "evaluation", infer: "inference", train: "training", split: "split", fuse: "label fusion",
     resample_labels: "resampled labels", preprocess: "preparation", ingest: "ingestion", download: "raw data",
-    number: "number", source: "source",
+    number: "number", source: "source", file: "file of the checkout",
   };
 
   function size(bytes) {
@@ -93,6 +93,10 @@
   function fileLine(path, sha256, bytes, kind, go) {
     const name = go ? element("button", { type: "button", class: "path go", onclick: go, title: "Show the job that made it" }, breaking(path)) : element("span", { class: "path" }, breaking(path));
     return element("li", {}, name, element("span", { class: "quiet" }, [kind === "folder" ? "folder " : "", size(bytes)].join("")), hash(sha256));
+  }
+
+  function ofFile([path, sha256, bytes]) {
+    return [element("p", {}, "No job made this file: the number's own job read it as it is."), element("ul", { class: "files-of" }, fileLine(path, sha256, bytes, "file"))];
   }
 
   // ------------------------------------------------------------ a number
@@ -212,5 +216,5 @@
     return [element("p", {}, `${members.length} jobs of this kind. Choose one to see it, and its own way back, in the graph.`), members.length > 12 ? field : null, box].filter(Boolean);
   }
 
-  penumbra.told = { ofNumber, ofJob, ofSource, ofStack, WORDS };
+  penumbra.told = { ofNumber, ofJob, ofSource, ofStack, ofFile, WORDS };
 })();

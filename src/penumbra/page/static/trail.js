@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { element, load, cell } = penumbra;
-  const { ofNumber, ofJob, ofSource, ofStack, WORDS } = penumbra.told;
+  const { ofNumber, ofJob, ofSource, ofStack, ofFile, WORDS } = penumbra.told;
   const dialog = document.getElementById("trail");
   const title = document.getElementById("trail-title");
   const kicker = document.getElementById("trail-kicker");
@@ -11,6 +11,7 @@
   const MOST = 3; // jobs of a kind that are drawn one by one; more are drawn as one stack, out of which the reader takes some
   const WIDTH = 172, HEIGHT = 46;
   let current = null;
+  let asked = 0; // the last address that was asked for: one that is slower to load than the next is not shown
 
   // ------------------------------------------------------------ what the address names
 
@@ -19,20 +20,29 @@
     if (!kind) return null;
     const graph = await load("graph");
     if (kind === "n") {
-      const [study, sort, exhibit, id] = rest.split("/").map(decodeURIComponent);
+      const [study, sort, exhibit, id] = rest.split("/").map(decoded);
+      if (!id) throw new Error("This address names no number.");
       return numberRoot(graph, study, sort, exhibit, id);
     }
     if (kind === "j") {
-      const [path, filter = ""] = rest.split("?").map(decodeURIComponent);
+      const [path, filter = ""] = rest.split("?").map(decoded);
       const at = graph.names.indexOf(path);
       if (at < 0) throw new Error(`There is no job named ${path}.`);
       const only = filter ? `${filter}/` : "";
       return { graph, jobs: ancestors(graph, [at]), first: at, only, title: only ? filter : label(graph, at), kicker: only ? `case of ${graph.wildcards[at].dataset}` : WORDS[graph.rules[at]] || graph.rules[at] };
     }
-    const name = decodeURIComponent(rest);
+    const name = decoded(rest);
     const runs = graph.names.map((_, at) => at).filter((at) => graph.wildcards[at].candidate === name && graph.rules[at] === "evaluate");
     if (!runs.length) throw new Error(`No number rests on a run of ${name}.`);
     return { graph, jobs: ancestors(graph, runs), first: runs.length > MOST ? `evaluate|${graph.wildcards[runs[0]].dataset}|${name}` : runs[0], title: name, kicker: "candidate: its runs and all that they rest on" };
+  }
+
+  function decoded(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch {
+      throw new Error("This address is damaged: a % in it stands for nothing.");
+    }
   }
 
   async function numberRoot(graph, study, sort, exhibit, id) {
@@ -129,6 +139,11 @@
     if (view.number) {
       made.set("number", { key: "number", rule: "number", label: view.number.shown, members: [] });
       edges.add(`${of.get(view.owner)}\nnumber`);
+      for (const [path, , , job] of view.number.files) {
+        if (job !== null) continue;
+        made.set(`file ${path}`, { key: `file ${path}`, rule: "file", label: path.split("/").at(-1), members: [] });
+        edges.add(`file ${path}\n${of.get(view.owner)}`);
+      }
     }
     return { made, of, edges: [...edges].map((edge) => edge.split("\n")) };
   }
@@ -243,6 +258,7 @@
     let content;
     try {
       content = node.rule === "number" ? await ofNumber(view.number, view.graph, walk)
+        : node.rule === "file" ? ofFile(view.number.files.find(([path]) => key === `file ${path}`))
         : node.rule === "source" ? [ofSource(view.graph.sources[key.slice("source ".length)])]
         : at !== null ? await ofJob(at, view.graph, walk, view.only && at === view.first ? view.only : "")
         : ofStack([...node.members].sort((a, b) => a - b), view.graph, walk);
@@ -314,12 +330,14 @@
   // ------------------------------------------------------------ opening and closing
 
   async function open(hash) {
+    const mine = ++asked;
     let found;
     try {
       found = await root(hash);
-      if (!found) return false;
+      if (!found || mine !== asked) return false;
     } catch (error) {
-      found = null;
+      if (mine !== asked) return false;
+      current = null;
       title.textContent = "This trail cannot be shown";
       kicker.textContent = "";
       place.replaceChildren();
@@ -341,6 +359,7 @@
 
   dialog.addEventListener("close", () => {
     current = null;
+    asked += 1;
     delete dialog.dataset.shown;
     if (/^#[njc]\//.test(location.hash)) history.replaceState(null, "", location.pathname + location.search);
   });
