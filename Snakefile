@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
 from penumbra import paths
 from penumbra.workflow.plan import Told
+from penumbra.workflow.requests import by_attempt
 
 
 # Named in full, so that `snakemake --directory elsewhere` finds it too.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import math
 import re
 import shutil
 import subprocess
@@ -553,7 +554,9 @@ def test_documented_resources_are_those_of_the_rules() -> None:
     rules = "\n".join(p.read_text() for p in (ROOT / "workflow" / "rules").glob("*.smk"))
     found = {
         m[1]: (int(m[2]), int(m[3]))
-        for m in re.finditer(r"rule (\w+):(?:(?!\nrule ).)*?mem_mb=(\d+),\s+runtime=(\d+)", rules, re.S)
+        for m in re.finditer(
+            r"rule (\w+):(?:(?!\nrule ).)*?mem_mb=by_attempt\((\d+)\),\s+runtime=(?:by_attempt\()?(\d+)", rules, re.S
+        )
     }
     told: dict[str, tuple[int, int]] = {}
     for heads, cells in tables("docs/cluster.md"):
@@ -564,3 +567,22 @@ def test_documented_resources_are_those_of_the_rules() -> None:
             for k, name in enumerate(names):
                 told[name] = (memory[k % len(memory)], times[k % len(times)])
     assert told == found
+    assert _asked_by_the_slurm_profile(attempt=1) == found
+    twice = {
+        name: (2 * memory, minutes if name == "train" else 2 * minutes) for name, (memory, minutes) in found.items()
+    }
+    assert _asked_by_the_slurm_profile(attempt=2) == twice
+
+
+def _asked_by_the_slurm_profile(attempt: int) -> dict[str, tuple[int, int]]:
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    asked = {}
+    for rule, resources in profile["set-resources"].items():
+        # An amount, or an amount times the attempt, as Snakemake reads it.
+        memory, minutes = (
+            math.prod(attempt if word == "attempt" else int(word) for word in str(resources[name]).split(" * "))
+            for name in ("mem_mb", "runtime")
+        )
+        asked[rule] = (memory, minutes)
+        assert resources.get("gpu") == (1 if rule in ("train", "infer") else None)
+    return asked

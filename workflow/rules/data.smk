@@ -16,8 +16,8 @@ rule download:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(240),
     params:
         source=lambda w: plan.source_params(w.dataset),
         fingerprint=lambda w: plan.source_fingerprint(w.dataset),
@@ -43,8 +43,8 @@ rule ingest:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(240),
     params:
         faults=plan.path(paths.FAULTS),
         dataset=lambda w: plan.dataset_params(w.dataset),
@@ -68,8 +68,8 @@ rule preprocess:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(120),
     params:
         geometry=lambda w: plan.dataset_params(w.dataset)["geometry"],
         code=plan.code("preprocess"),
@@ -90,8 +90,8 @@ rule split:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=by_attempt(1000),
+        runtime=by_attempt(5),
     params:
         dataset=lambda w: plan.plain(w.dataset),
         part=lambda w: plan.dataset_params(w.dataset, "split")["split"],

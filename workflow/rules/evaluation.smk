@@ -19,8 +19,8 @@ rule evaluate:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(60),
     params:
         dataset=lambda w: plan.dataset_params(w.dataset, "evaluation"),
         code=plan.code("evaluate"),
@@ -39,8 +39,8 @@ rule collect:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(30),
     params:
         code=plan.code("collect"),
     script:
@@ -58,8 +58,8 @@ rule test:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(30),
     params:
         candidates=lambda w: plan.study(w.study).candidates,
         reference=lambda w: plan.study(w.study).reference,
@@ -82,8 +82,8 @@ rule claim:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(30),
     params:
         told=lambda w: plan.study_params(w.study),
         claims=lambda w: plan.claims(w.study),

@@ -22,8 +22,8 @@ rule infer:
     threads: lambda w: plan.candidate(w).training.torch_threads
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(120),
     params:
         candidate=lambda w: plan.candidate_params(w),
         dataset=lambda w: plan.dataset_params(w.dataset, "evaluation"),

@@ -15,8 +15,8 @@ rule fuse:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(120),
     params:
         dataset=lambda w: plan.dataset_params(w.dataset),
         code=lambda w: plan.fusion_code(w.fusion),
@@ -38,8 +38,8 @@ rule resample_labels:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=by_attempt(8000),
+        runtime=by_attempt(120),
     params:
         code=plan.code("resample_labels"),
     script:

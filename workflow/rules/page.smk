@@ -14,8 +14,8 @@ rule page:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(30),
     params:
         studies=list(plan.settings.studies),
         assets=assets_digest(),

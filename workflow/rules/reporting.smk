@@ -19,8 +19,8 @@ rule table:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(15),
     params:
         told=lambda w: plan.exhibit_params("table", w.study, w.table),
         code=lambda w: plan.exhibit_code("table", w.study, w.table),
@@ -46,8 +46,8 @@ rule figure:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=4000,
-        runtime=15,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(15),
     params:
         told=lambda w: plan.exhibit_params("figure", w.study, w.figure),
         code=lambda w: plan.exhibit_code("figure", w.study, w.figure),
@@ -75,8 +75,8 @@ rule study_report:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=2000,
-        runtime=15,
+        mem_mb=by_attempt(2000),
+        runtime=by_attempt(15),
     params:
         told=lambda w: plan.study_params(w.study),
         code=lambda w: plan.study_code(w.study),
@@ -98,8 +98,8 @@ rule seal:
     conda:
         "../../envs/penumbra.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=by_attempt(4000),
+        runtime=by_attempt(120),
     params:
         commit=lambda w: plan.clean_commit(),
         code=plan.code("seal"),

@@ -21,7 +21,7 @@ rule train:
     threads: lambda w: plan.candidate(w).training.torch_threads
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=by_attempt(8000),
         runtime=720,
     params:
         candidate=lambda w: plan.candidate_params(w, "members", "predictor"),

@@ -1,0 +1,34 @@
+"""One cluster for all tests of this folder, which one process of the test run therefore takes together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster, cluster, missing
+from tests.smoke.conftest import tiny_tree
+
+__all__ = ["tiny_tree"]
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(f"no SLURM: {reason}")
+    with cluster() as running:
+        yield running
+
+
+def typed(slurm: Cluster, place: Path, *arguments: str) -> subprocess.Popen[str]:
+    """``snakemake --profile slurm -j 40`` as a user types it, with the virtual environment's programs on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        ["snakemake", "--profile", "slurm", "-j", "40", *arguments], cwd=place, env=slurm.environment | {"PATH": path},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
