@@ -6,8 +6,9 @@
 
 40 volumes of 128 x 128 x 20 with 3 foreground classes, pooled; 10 bins, the last one right-open and closed. The loop is
 written here from the definition. Both sides start from the same stored float32 probabilities and run in turn, medians
-are printed, and both conventions must agree to 1e-12. Printed beside is what it costs to form nothing but confidence and
-class of every voxel in float64; Penumbra forms them where some class is above 0, here a fifth of the voxels.
+are printed, and both conventions must agree to 1e-12. Printed beside is what it costs to form nothing but the
+confidence and the class of every voxel in float64; Penumbra forms them where some class is above 0, here a fifth of the
+voxels.
 """
 
 from __future__ import annotations
