@@ -131,3 +131,25 @@ def test_refuses_what_is_no_probability(bad):
         Reliability().add(np.array([[0.2, bad]]), np.array([0, 0]))
     with pytest.raises(ValueError, match="shapes"):
         Reliability().add(np.zeros((1, 3)), np.zeros(2, int))
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.7, 1.0])
+def test_certain_background_counts_like_every_other_voxel(zeros, rng):
+    probabilities = rng.dirichlet(np.ones(3), 400).T[1:].astype(np.float32)
+    probabilities[:, rng.random(400) < zeros] = 0
+    reference = rng.integers(0, 3, 400)
+    reliability = Reliability()
+    reliability.add(probabilities.reshape(2, 20, 20), reference.reshape(20, 20))
+    bins = [[] for _ in range(10)]
+    for first, second, label in zip(*probabilities.astype(float).tolist(), reference.tolist(), strict=True):
+        everything = [min(max(1.0 - (first + second), 0.0), 1.0), first, second]
+        confidence = max(everything)
+        bins[min(int(np.searchsorted(np.linspace(0, 1, 11), confidence, side="right")) - 1, 9)].append(
+            (confidence, everything.index(confidence) == label)
+        )
+    table = reliability.table(closed=True)
+    assert table.voxels.tolist() == [len(b) for b in bins]
+    assert reliability.certain == sum(confidence == 1.0 for b in bins for confidence, _ in b)
+    for k, content in enumerate(bins):
+        if content:
+            np.testing.assert_allclose([table.confidence[k], table.accuracy[k]], np.mean(content, axis=0), atol=1e-12)

@@ -12,10 +12,12 @@ import pytest
 import SimpleITK
 from scipy import ndimage
 
+from penumbra.metrics import lesions
 from penumbra.metrics.lesions import (
     NO_LESION,
     NO_PREDICTED_LESION,
     NO_REFERENCE_LESION,
+    Connectivity,
     Convention,
     components,
     lesion_rates,
@@ -408,3 +410,20 @@ def test_real_masks_agree_with_the_loop(
         ltpr, lfdr, counts = oracle.rates(low, high, whole=False)
         assert bin_[2:6] == counts
         assert (bin_.ltpr.value, bin_.lfdr.value) == pytest.approx((ltpr, lfdr), nan_ok=True)
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.4, 1.0])
+def test_a_graph_of_voxels_and_a_scan_of_the_array_number_alike(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, connectivity: Connectivity, share: float
+) -> None:
+    mask = rng.uniform(size=tuple(rng.integers(1, 20, size=3))) < share
+    found = []
+    for most in (-1.0, 1.0):
+        monkeypatch.setattr(lesions, "_SPARSE", most)
+        found.append(components(mask, connectivity))
+    expected, _ = ndimage.label(mask, ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity]))
+    for labels, sizes in found:
+        np.testing.assert_array_equal(labels, expected)
+        np.testing.assert_array_equal(sizes, [np.sum(expected == i) for i in range(1, expected.max() + 1)])
+        assert labels.dtype == np.int32

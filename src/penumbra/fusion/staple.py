@@ -49,21 +49,45 @@ class Estimate:
     iterations: int
 
 
-def _patterns(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct columns ``(R, P)`` of boolean ``(R, N)``, their counts ``(P,)``, and each voxel's ``(N,)``."""
-    count = decisions.shape[0]
+@dataclass(frozen=True)
+class _Patterns:
+    """The decisions ``columns`` (R, P) that occur, how often each does, ``occurrences`` (P,), and where.
+
+    Voxels whose place is not in ``at`` have the first pattern; the others have ``pattern``, one entry a place.
+    """
+
+    columns: np.ndarray
+    occurrences: np.ndarray
+    at: np.ndarray
+    pattern: np.ndarray
+    voxels: int
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Give every voxel its pattern's value: ``(P,)`` to ``(N,)``."""
+        everywhere = np.full(self.voxels, values[0])
+        everywhere[self.at] = values[self.pattern]
+        return everywhere
+
+
+def _patterns(decisions: np.ndarray) -> _Patterns:
+    """What raters decided together, boolean ``(R, N)``; quick where most voxels are marked by none."""
+    count, voxels = decisions.shape
     if count > _CODED_RATERS:
         columns, index, occurrences = np.unique(decisions, axis=1, return_inverse=True, return_counts=True)
-        return columns, occurrences, index.ravel()
-    codes = np.zeros(decisions.shape[1], dtype=np.intp)
+        return _Patterns(columns, occurrences, np.arange(voxels), index.ravel(), voxels)
+    marks = decisions.view(np.uint8)
+    codes: np.ndarray = np.zeros(voxels, dtype=np.uint8 if count <= 8 else np.uint16)
     for rater in range(count):
-        codes |= decisions[rater].astype(np.intp) << rater
-    histogram = np.bincount(codes)
+        codes |= np.left_shift(marks[rater], rater, dtype=codes.dtype)
+    at = np.flatnonzero(codes != 0)
+    marked = codes[at]
+    histogram = np.bincount(marked, minlength=1)
+    histogram[0] = voxels - len(at)
     present = np.flatnonzero(histogram)
     position = np.zeros(histogram.size, dtype=np.intp)
     position[present] = np.arange(present.size)
     columns = (present[None, :] >> np.arange(count)[:, None]) & 1 == 1
-    return columns, histogram[present], position[codes]
+    return _Patterns(columns, histogram[present], at, position[marked], voxels)
 
 
 def staple(decisions: np.ndarray, *, maximum_iterations: int = 100_000) -> Estimate:
@@ -87,7 +111,10 @@ def staple(decisions: np.ndarray, *, maximum_iterations: int = 100_000) -> Estim
     if decisions.ndim < 2 or decisions.size == 0:
         raise ValueError(f"decisions must be (R, ...) with at least one rater and voxel, got shape {decisions.shape}")
     raters, shape = decisions.shape[0], decisions.shape[1:]
-    columns, occurrences, index = _patterns(decisions.reshape(raters, -1) != 0)
+    if decisions.dtype != bool:
+        decisions = decisions != 0
+    patterns = _patterns(np.ascontiguousarray(decisions).reshape(raters, -1))
+    columns, occurrences = patterns.columns, patterns.occurrences
 
     # The last row sums everything, in the same order as the raters' rows, so that no rate exceeds 1 by rounding.
     everyone = np.ones_like(columns[:1])
@@ -119,7 +146,7 @@ def staple(decisions: np.ndarray, *, maximum_iterations: int = 100_000) -> Estim
             break
     else:
         _log.warning("STAPLE did not settle within %d iterations", maximum_iterations)
-    return Estimate(weight[index].reshape(shape), sensitivity, specificity, iterations)
+    return Estimate(patterns.spread(weight).reshape(shape), sensitivity, specificity, iterations)
 
 
 def build(

@@ -68,12 +68,22 @@ class Reliability:
             raise ValueError(f"shapes do not fit: probabilities {probabilities.shape}, reference {reference.shape}")
         if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
             raise ValueError("probabilities must lie in [0, 1]")
-        p = with_background(probabilities).reshape(len(probabilities) + 1, -1)
-        confidence, correct = p.max(axis=0), p.argmax(axis=0) == reference.ravel()
+        # where every class is exactly 0 the background is certain: most voxels of most maps
+        flat, labels = probabilities.reshape(len(probabilities), -1), reference.ravel()
+        at = np.flatnonzero(flat.any(axis=0))
+        sure = labels.size - len(at)
+        right = labels.size - int(np.count_nonzero(labels))
+        if sure:
+            flat, labels = flat.take(at, axis=1), labels[at]
+        p = with_background(flat)
+        confidence, correct = p.max(axis=0), p.argmax(axis=0) == labels
         bin_ = np.searchsorted(self.edges, confidence, side="right") - 1
         self._count += np.bincount(bin_, minlength=self.bins + 1)
         self._confidence += np.bincount(bin_, weights=confidence, minlength=self.bins + 1)
         self._correct += np.bincount(bin_[correct], minlength=self.bins + 1)
+        self._count[-1] += sure
+        self._confidence[-1] += sure
+        self._correct[-1] += right - int(np.count_nonzero(labels == 0)) if sure else 0
 
     @property
     def voxels(self) -> int:
