@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from penumbra.augmentation import AffineParameters, affine_parameters, augment
+from penumbra.augmentation import AffineParameters, affine_parameters, augment, sampling_grid
 from penumbra.config.models import Augmentation
 
 
@@ -172,3 +172,12 @@ def test_draws_for_slices_are_what_they_were(rng):
     np.testing.assert_array_equal(drawn.scale, again.uniform(0.9, 1.1, (7, 2)))
     np.testing.assert_array_equal(drawn.translation, np.round(again.uniform(-1, 1, (7, 2)) * [1.5, 1.8]))
     assert drawn.plane is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(128, 128), (17, 40), (1, 9), (8, 12, 10), (40, 56, 40)])
+def test_the_grid_is_torchs_to_the_bit(rng, size, dtype):
+    for count in (1, 8):
+        theta = torch.from_numpy(rng.normal(size=(count, len(size), len(size) + 1))).to(dtype)
+        expected = torch.nn.functional.affine_grid(theta, [count, 2, *size], align_corners=False)
+        assert torch.equal(sampling_grid(theta, size), expected)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from penumbra import parts
 from penumbra.config.models import EarlyStopping
 from penumbra.errors import PenumbraError
-from penumbra.seeds import generator
+from penumbra.seeds import generator, torch_seed
 from penumbra.training import slices as slices_module
 from penumbra.training import trainer as trainer_module
 from penumbra.training.early_stopping import Patience, improvement_percent
@@ -86,8 +86,6 @@ def test_agrees_with_a_plain_loop(tmp_path, data):
     network = {"dropout": 0.0}
     candidate, dataset = make_candidate(network=network, augmentation=None, epochs=4), make_dataset()
     _, folder = run(tmp_path, data, candidate, dataset)
-
-    from penumbra.seeds import torch_seed
 
     torch.manual_seed(torch_seed(7, "initialisation", "discs", "tiny", 0, 0))
     model, loss = build_model(candidate, dataset), parts.build("loss", "dice")
@@ -221,6 +219,26 @@ def test_bfloat16_keeps_weights_in_float32(tmp_path, data):
     state = load_file(folder / "weights.safetensors")
     assert all(v.dtype == torch.float32 for k, v in state.items() if not k.endswith("num_batches_tracked"))
     assert np.isfinite(history(folder)).all() and record["precision"] == "bfloat16"
+
+
+def test_bfloat16_agrees_with_float32_and_repeats(tmp_path, data):
+    """Losses within 0.015, weights within 0.3 of the way that training moved them; equal bytes twice."""
+    network, weights, losses = {"dropout": 0.0, "base_filters": 8}, {}, {}
+    dataset = make_dataset()
+    for precision in ("float32", "bfloat16"):
+        candidate = make_candidate(network=network, precision=precision, epochs=4, learning_rate=0.002)
+        _, folder = run(tmp_path / precision, data, candidate, dataset)
+        losses[precision] = history(folder)[:, 1:3]
+        state = load_file(folder / "weights.safetensors")
+        weights[precision] = torch.cat([v.flatten().double() for k, v in sorted(state.items()) if k.endswith("weight")])
+    torch.manual_seed(torch_seed(7, "initialisation", "discs", "tiny", 0, 0))
+    start = build_model(candidate, dataset).state_dict()
+    begun = torch.cat([v.flatten().double() for k, v in sorted(start.items()) if k.endswith("weight")])
+    apart, moved = (weights["bfloat16"] - weights["float32"]).norm(), (weights["float32"] - begun).norm()
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], atol=0.015)
+    assert 0 < apart < 0.3 * moved
+    run(tmp_path / "again", data, candidate, dataset)
+    assert outputs(tmp_path / "again" / "member-0") == outputs(tmp_path / "bfloat16" / "member-0")
 
 
 # ---------------------------------------------------------------- early stopping

@@ -233,6 +233,8 @@ class Training(Model):
     """The optimisation: Adam with cosine annealing over ``epochs``; the best weights by validation loss are kept.
 
     At the epochs of ``progression``, the prediction of one validation slice is kept, and at the last one besides.
+    ``gradient_accumulation``: in how many parts a batch passes through the network; ``auto`` starts with one and takes
+    twice as many whenever memory is used up.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 200
@@ -242,8 +244,19 @@ class Training(Model):
     early_stopping: EarlyStopping = EarlyStopping()
     augmentation: Augmentation | None = Augmentation()
     precision: Literal["float32", "bfloat16"] = "float32"
+    gradient_accumulation: Literal["never", "auto"] | Annotated[int, Field(ge=1)] = "never"
     progression: tuple[Annotated[int, Field(ge=1)], ...] = ()
     torch_threads: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> Training:
+        parts = self.gradient_accumulation
+        if isinstance(parts, int) and parts > self.batch_size:
+            raise ValueError(
+                f"gradient_accumulation: {parts} parts cannot be made of a batch of {self.batch_size}; "
+                "lower it, or raise batch_size"
+            )
+        return self
 
 
 class Members(Model):

@@ -16,8 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from penumbra.files import write_json, write_text
 from penumbra.progress import Progress, duration
 from penumbra.training.checkpoint import Checkpoint
 from penumbra.training.interruption import Interrupted, StopSignal
+from penumbra.training.memory import explained
 from penumbra.training.model import save_weights
 from penumbra.training.slices import Index, Slices, open_array, read_index, read_split
 from penumbra.training.trainer import Names, Trainer
@@ -39,28 +39,6 @@ if TYPE_CHECKING:
     from penumbra.config.models import Candidate, Dataset
 
 HISTORY_COLUMNS = ("epoch", "train_loss", "validation_loss", "learning_rate")
-
-
-@contextmanager
-def _explained(device: torch.device, batch_size: int) -> Iterator[None]:
-    """Turn torch's faults that have a known cure into errors that say it."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-        raise PenumbraError(
-            f"the GPU's memory is used up: {peak / 2**30:.1f} GiB at the peak, of {total / 2**30:.1f} GiB on "
-            f"{torch.cuda.get_device_name(device)}, with batches of {batch_size} slices",
-            cure=f"set training.batch_size to {max(1, batch_size // 2)} or less, training.precision to bfloat16, "
-            "or run on a larger GPU",
-        ) from error
-    except RuntimeError as error:
-        if "deterministic" in str(error) and device.type == "cuda":
-            raise PenumbraError(
-                f"an operation of this candidate has no deterministic form on CUDA: {error}",
-                cure="set `deterministic: false`, or train on the CPU",
-            ) from error
-        raise
 
 
 def _describe_rows(index: Index, rows: np.ndarray) -> Callable[[np.ndarray], str]:
@@ -178,7 +156,7 @@ def train(
     Raises
     ------
     PenumbraError : an empty part of the split, a class that no training slice has, a loss that is not finite, no CUDA
-        though asked for, GPU memory used up, inputs that do not fit each other.
+        though asked for, memory used up, inputs that do not fit each other.
     Interrupted : SIGTERM, SIGINT or ``stop_after``; the state was saved before.
     """
     names = Names(seed, dataset_name, candidate_name, split_index, member)
@@ -192,7 +170,7 @@ def train(
     identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     checkpoint = Checkpoint(resume_root / f"{digest[:32]}-{identity[:16]}", identity)
     stop = StopSignal()
-    with stop.watched(), _explained(place, options.batch_size):
+    with stop.watched(), explained(place, options.batch_size, training.size, options.gradient_accumulation):
         trainer = Trainer(names, candidate, dataset, training, validation, where, place)
         saved = checkpoint.load()
         if saved is not None:
@@ -206,6 +184,11 @@ def train(
         "threads": torch.get_num_threads(),
         "deterministic": deterministic,
         "precision": options.precision,
+        "gradient_accumulation": {
+            "option": options.gradient_accumulation,
+            "parts": trainer.state.parts,
+            "changes": trainer.state.changes,
+        },
         "slices": {"train": training.count, "validation": validation.count},
         "digest": digest,
         "choices": dict(choices or {}),

@@ -30,8 +30,11 @@ class Model(torch.nn.Module):
         self.network, self.activation = network, activation
 
     def forward(self, images: torch.Tensor) -> ModelOutput:
-        logits = self.network(images)
-        with torch.autocast(images.device.type, enabled=False):
+        return self.output(self.network(images))
+
+    def output(self, logits: torch.Tensor) -> ModelOutput:
+        """What the activation makes of the network's logits (B, channels, ...)."""
+        with torch.autocast(logits.device.type, enabled=False):
             logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
             log_outcomes = getattr(self.activation, "log_outcomes", None)
             return ModelOutput(logits=logits, probabilities=self.activation(logits), log_outcomes=log_outcomes)

@@ -16,7 +16,9 @@ from penumbra.augmentation import affine_parameters, transform
 from penumbra.errors import PenumbraError
 from penumbra.networks.output import ModelOutput
 from penumbra.seeds import generator, torch_seed
+from penumbra.training.accumulation import accumulate
 from penumbra.training.early_stopping import Patience
+from penumbra.training.memory import used_up
 from penumbra.training.model import Model, build_model, copy_state, memory_format
 from penumbra.training.progression import Progression
 from penumbra.training.slices import Slices, smoothed
@@ -62,6 +64,8 @@ class State:
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     seconds: float = 0.0
     devices: list[str] = field(default_factory=list)
+    parts: int = 1
+    changes: list[dict[str, int]] = field(default_factory=list)
 
 
 def annealed(rate: float, epoch: int, epochs: int) -> float:
@@ -94,7 +98,9 @@ class Trainer:
         self.loss: Loss = parts.build("loss", candidate.loss.name, candidate.loss.options)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
         self.patience = Patience(self.options.early_stopping)
-        self.state = State(devices=[devices.describe(device)["name"]])
+        asked = self.options.gradient_accumulation
+        parts_of_a_batch = asked if isinstance(asked, int) else 1
+        self.state = State(devices=[devices.describe(device)["name"]], parts=parts_of_a_batch)
         self.waiting: list[torch.Tensor] = []
         self.batches: list[np.ndarray] = []
         self.used = min(self.options.slices_per_epoch or training.count, training.count)
@@ -133,10 +139,60 @@ class Trainer:
 
     # ------------------------------------------------------------ one epoch
 
-    def _forward(self, images: torch.Tensor) -> ModelOutput:
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
         bfloat16 = self.options.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            return self.model(images.contiguous(memory_format=self.format))
+            logits: torch.Tensor = self.model.network(images.contiguous(memory_format=self.format))
+        return logits.float() if bfloat16 else logits
+
+    def _parts(self, count: int) -> int:
+        """In how many parts a batch of ``count`` passes, so that none is larger than those of a whole batch."""
+        return math.ceil(count / math.ceil(self.options.batch_size / self.state.parts))
+
+    def _forward(self, images: torch.Tensor) -> ModelOutput:
+        """Outputs of a batch without gradients, its parts through the network one by one."""
+        parts = self._parts(len(images))
+        cut = images.tensor_split(parts) if parts > 1 else [images]
+        logits = [self._logits(part) for part in cut]
+        return self.model.output(torch.cat(logits) if parts > 1 else logits[0])
+
+    def _seed_part(self, part: int) -> None:
+        torch.manual_seed(self.names.torch_seed("dropout", self.state.epoch, self.state.step, part))
+
+    def _gradient(self, images: torch.Tensor, target: torch.Tensor, seed: int) -> torch.Tensor:
+        """The loss of a batch; its gradient is left with the parameters."""
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = self._parts(len(images))
+        if parts > 1:
+            return accumulate(
+                self.model, self.loss, images, target, parts=parts, logits=self._logits, seed=self._seed_part
+            )
+        torch.manual_seed(seed)
+        value = self.loss(self.model.output(self._logits(images)), target)
+        value.backward()
+        return value.detach()
+
+    def _gradient_that_fits(self, images: torch.Tensor, target: torch.Tensor, seed: int) -> torch.Tensor:
+        """:meth:`_gradient`, with twice as many parts each time that memory is used up, where that is asked for."""
+        if self.options.gradient_accumulation != "auto":
+            return self._gradient(images, target, seed)
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        while True:
+            try:
+                return self._gradient(images, target, seed)
+            except (RuntimeError, MemoryError) as error:
+                if not used_up(error) or self.state.parts >= self.options.batch_size:
+                    raise
+            # Out of the handler, so that the failed attempt's tensors are gone.
+            self.optimiser.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            for buffer, value in zip(self.model.buffers(), before, strict=True):
+                buffer.copy_(value)
+            self.state.parts = min(2 * self.state.parts, self.options.batch_size)
+            self.state.changes.append(
+                {"epoch": self.state.epoch, "step": self.state.step + 1, "parts": self.state.parts}
+            )
 
     def _finite(self, losses: list[float], first_step: int, batches: list[np.ndarray], what: str) -> None:
         for number, value in enumerate(losses, start=first_step):
@@ -177,7 +233,6 @@ class Trainer:
             group["lr"] = annealed(options.learning_rate, state.epoch, options.epochs)
         while state.step < self.steps:
             chosen = slice(state.step * options.batch_size, (state.step + 1) * options.batch_size)
-            torch.manual_seed(int(seeds[state.step]))
             images, target = self.training.gather(items[chosen], picked[chosen])
             if theta is not None:
                 images, target = transform(images, target, theta[chosen])
@@ -185,11 +240,8 @@ class Trainer:
                     target = (target >= 0.5).float()
             if self.smoothing:
                 target = smoothed(target, self.smoothing)
-            self.optimiser.zero_grad(set_to_none=True)
-            value = self.loss(self._forward(images), target)
-            value.backward()
+            self.waiting.append(self._gradient_that_fits(images, target, int(seeds[state.step])))
             self.optimiser.step()
-            self.waiting.append(value.detach())
             state.step += 1
             # Reading a value waits for a GPU but costs nothing on a CPU.
             if self.device.type == "cpu" or state.step == self.steps:
