@@ -5,6 +5,8 @@ This is the only module that the Snakefile imports. It is read again by every cl
 
 from __future__ import annotations
 
+import atexit
+import gc
 import hashlib
 import os
 from collections.abc import Callable
@@ -17,8 +19,11 @@ from penumbra.config.load import Configuration
 from penumbra.config.models import ORDERS, Candidate, Exhibit, Study
 from penumbra.errors import PenumbraError
 from penumbra.networks.dimensions import check_dimensions
-from penumbra.provenance.code_digest import code_digest
+from penumbra.provenance.code_digest import code_digest, read_notes, write_notes
 from penumbra.provenance.jobs import BENCHMARK, JOBS, LOG
+
+CODE_NOTES = ".snakemake/penumbra-code.json"
+"""Where the folder that Snakemake is started in keeps what is known of files of code by the hash of their bytes."""
 
 
 def _files(folder: str) -> list[str]:
@@ -454,6 +459,11 @@ class Told:
 
     def __init__(self, content: dict[str, Any], root: str | Path) -> None:
         self._told(self._check_place)()
+        # A plan is many small objects that all live to the end: looking for garbage among them finds none.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        read_notes(CODE_NOTES)
+        atexit.register(write_notes)
         self._plan = self._told(Plan)(content, root)
         source = str(Path(root) / "src")
         inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != source]
@@ -473,20 +483,23 @@ class Told:
         from penumbra.provenance.checkout import begin
 
         self._told(begin)(self._plan.root, self._plan.settings.results)
+        write_notes()
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._plan, name)
-        return self._told(value) if callable(value) else value
+        found = self._told(value) if callable(value) else value
+        setattr(self, name, found)
+        return found
 
     @staticmethod
     def _told(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            from snakemake.exceptions import WorkflowError
-
             try:
                 return function(*args, **kwargs)
             except PenumbraError as error:
+                from snakemake.exceptions import WorkflowError
+
                 raise WorkflowError(str(error)) from None
 
         return wrapped
