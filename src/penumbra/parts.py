@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args
 
-import pydantic
+if TYPE_CHECKING:
+    import pydantic
 
 Kind = Literal["adapter", "phantom", "fusion", "split", "network", "activation", "loss", "predictor", "table", "figure"]
 
@@ -34,10 +36,32 @@ assert set(PACKAGES) == set(get_args(Kind))
 _NAMESPACE = {
     "Annotated": Annotated,
     "Any": Any,
-    "Field": pydantic.Field,
     "Literal": Literal,
     **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple, dict)},
 }
+
+
+class Named(Protocol):
+    """A part by name, and its options."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A part as a job is told it: a name and options that were checked when the plan was made."""
+
+    name: str
+    options: dict[str, Any]
+
+    @classmethod
+    def told(cls, content: dict[str, Any]) -> Chosen:
+        """From the plain mapping of a rule's parameter: ``name``, and every option beside it."""
+        return cls(content["name"], {key: value for key, value in content.items() if key != "name"})
 
 
 def _folder(kind: str) -> Path:
@@ -74,6 +98,9 @@ def options_model(kind: Kind, name: str) -> type[pydantic.BaseModel]:
     ------
     KeyError : there is no part of that name.
     """
+    # Here and not above: a small job that builds a part checks nothing, and pydantic is half of its time.
+    import pydantic
+
     if name not in names(kind):
         raise KeyError(name)
     function = _build_function(_folder(kind) / f"{name}.py")
@@ -82,7 +109,7 @@ def options_model(kind: Kind, name: str) -> type[pydantic.BaseModel]:
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         annotation: Any = Any
         if argument.annotation is not None:
-            annotation = eval(ast.unparse(argument.annotation), dict(_NAMESPACE))
+            annotation = eval(ast.unparse(argument.annotation), _NAMESPACE | {"Field": pydantic.Field})
         fields[argument.arg] = (annotation, ... if default is None else ast.literal_eval(default))
     config = pydantic.ConfigDict(extra="forbid", title=f"{kind} {name}", allow_inf_nan=False)
     return pydantic.create_model(f"{kind}_{name}", __config__=config, **fields)

@@ -52,9 +52,16 @@ class Plan:
         self.configuration = Configuration.load(content, self.root / "config")
         self.settings = self.configuration.settings
         self._code = cache(self._digest)
+        self._params: dict[tuple[str, ...], dict[str, Any]] = {}
         for study in self.settings.studies:
             self._check_exhibits(study)
             self._check_networks(study)
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A parameter that many jobs share: made once, and held once in memory."""
+        if key not in self._params:
+            self._params[key] = make()
+        return self._params[key]
 
     # ------------------------------------------------------------ paths
 
@@ -113,7 +120,8 @@ class Plan:
         A stage that is not told of a key does not run again when it changes.
         """
         every = {"contrasts", "classes", "raters", "geometry", *keys}
-        return self.configuration.dataset(dataset).model_dump(mode="json", include=every)
+        content = self.configuration.dataset(dataset)
+        return self._once(("dataset", dataset, *keys), lambda: content.model_dump(mode="json", include=every))
 
     def source_params(self, dataset: str) -> dict[str, Any]:
         """Where a data set's raw files come from."""
@@ -142,7 +150,8 @@ class Plan:
 
     def candidate_params(self, wildcards: Any, *without: str) -> dict[str, Any]:
         """The recipe of a run's candidate, as plain data, without the keys that a stage has no use for."""
-        return self.candidate(wildcards).model_dump(mode="json", exclude={"label", *without})
+        content, key = self.candidate(wildcards), ("candidate", wildcards.dataset, wildcards.candidate, *without)
+        return self._once(key, lambda: content.model_dump(mode="json", exclude={"label", *without}))
 
     def training_labels(self, wildcards: Any) -> str:
         """The label folder that a candidate is trained on; its own where it resamples otherwise than the data set."""
@@ -155,13 +164,14 @@ class Plan:
 
     def deviations(self, wildcards: Any) -> dict[str, Any]:
         """The preset that a training follows, and where it deviates from it; its evaluation is no part of that."""
-        found = [
-            *self.configuration.decisions(wildcards.dataset),
-            *self.configuration.decisions(wildcards.dataset, wildcards.candidate),
-        ]
+        key = ("deviations", wildcards.dataset, wildcards.candidate)
+        return self._once(key, lambda: self._deviations(wildcards.dataset, wildcards.candidate))
+
+    def _deviations(self, dataset: str, candidate: str) -> dict[str, Any]:
+        found = [*self.configuration.decisions(dataset), *self.configuration.decisions(dataset, candidate)]
         choices = self.configuration.choices.choices
         return {
-            "preset": self.configuration.name_and_preset(wildcards.dataset)[1],
+            "preset": self.configuration.name_and_preset(dataset)[1],
             "deviations": [
                 {k: d[k] for k in ("choice", "expected", "used")}
                 for d in found
