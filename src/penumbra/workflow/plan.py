@@ -469,9 +469,8 @@ class Told:
 
     def __init__(self, content: dict[str, Any], root: str | Path) -> None:
         self._told(self._check_place)()
-        # A plan is many small objects that all live to the end: looking for garbage among them finds none.
+        # What is imported lives to the end: looking for garbage in it finds none.
         gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
         read_notes(CODE_NOTES)
         atexit.register(write_notes)
         self._plan = self._told(Plan)(content, root)
