@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args
 
-import pydantic
+if TYPE_CHECKING:
+    import pydantic
 
 Kind = Literal["adapter", "phantom", "fusion", "split", "network", "activation", "loss", "predictor", "table", "figure"]
 
@@ -34,26 +36,58 @@ assert set(PACKAGES) == set(get_args(Kind))
 _NAMESPACE = {
     "Annotated": Annotated,
     "Any": Any,
-    "Field": pydantic.Field,
     "Literal": Literal,
     **{kind.__name__: kind for kind in (bool, int, float, str, list, tuple, dict)},
 }
+
+
+class Named(Protocol):
+    """A part by name, and its options."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A part as a job is told it: a name and options that were checked when the plan was made."""
+
+    name: str
+    options: dict[str, Any]
+
+    @classmethod
+    def told(cls, content: dict[str, Any]) -> Chosen:
+        """From the plain mapping of a rule's parameter: ``name``, and every option beside it."""
+        return cls(content["name"], {key: value for key, value in content.items() if key != "name"})
 
 
 def _folder(kind: str) -> Path:
     return Path(__file__).parent.joinpath(*PACKAGES[kind].split(".")[1:])
 
 
-def _build_function(kind: str, path: Path) -> ast.FunctionDef | None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build"), None)
+@cache
+def _parsed(path: Path, modified_ns: int, size: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _tree(path: Path) -> ast.Module:
+    """The syntax tree of a part's file; not to be changed."""
+    status = path.stat()
+    return _parsed(path, status.st_mtime_ns, status.st_size)
+
+
+def _build_function(path: Path) -> ast.FunctionDef | None:
+    return next((n for n in _tree(path).body if isinstance(n, ast.FunctionDef) and n.name == "build"), None)
 
 
 @cache
 def names(kind: Kind) -> tuple[str, ...]:
     """The names of all parts of one kind, sorted."""
     files = sorted(_folder(kind).glob("*.py"))
-    return tuple(f.stem for f in files if not f.stem.startswith("_") and _build_function(kind, f) is not None)
+    return tuple(f.stem for f in files if not f.stem.startswith("_") and _build_function(f) is not None)
 
 
 @cache
@@ -64,15 +98,18 @@ def options_model(kind: Kind, name: str) -> type[pydantic.BaseModel]:
     ------
     KeyError : there is no part of that name.
     """
+    # Here and not above: a small job that builds a part checks nothing, and pydantic is half of its time.
+    import pydantic
+
     if name not in names(kind):
         raise KeyError(name)
-    function = _build_function(kind, _folder(kind) / f"{name}.py")
+    function = _build_function(_folder(kind) / f"{name}.py")
     assert function is not None
     fields: dict[str, Any] = {}
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         annotation: Any = Any
         if argument.annotation is not None:
-            annotation = eval(ast.unparse(argument.annotation), dict(_NAMESPACE))
+            annotation = eval(ast.unparse(argument.annotation), _NAMESPACE | {"Field": pydantic.Field})
         fields[argument.arg] = (annotation, ... if default is None else ast.literal_eval(default))
     config = pydantic.ConfigDict(extra="forbid", title=f"{kind} {name}", allow_inf_nan=False)
     return pydantic.create_model(f"{kind}_{name}", __config__=config, **fields)
@@ -94,7 +131,7 @@ def build(kind: Kind, name: str, options: dict[str, Any] | None = None, **contex
 @cache
 def constant(kind: Kind, name: str, constant: str, *default: Any) -> Any:
     """A module-level constant of a part (a literal), read without importing it; ``default`` where it states none."""
-    tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+    tree = _tree(_folder(kind) / f"{name}.py")
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == constant for t in node.targets):
             return ast.literal_eval(node.value)
@@ -106,5 +143,5 @@ def constant(kind: Kind, name: str, constant: str, *default: Any) -> Any:
 @cache
 def description(kind: Kind, name: str) -> str:
     """What a part says of itself: its module's docstring, read without importing it."""
-    tree = ast.parse((_folder(kind) / f"{name}.py").read_text(encoding="utf-8"))
+    tree = _tree(_folder(kind) / f"{name}.py")
     return ast.get_docstring(tree) or name

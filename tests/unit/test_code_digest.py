@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from penumbra.provenance import code_digest as module
@@ -26,6 +28,7 @@ def package(tmp_path, monkeypatch):
         return code_digest(["penumbra.a"])
 
     edit("d", "Y = 1\n")
+    edit.again = lambda: edit("d", "Y = 1\n")
     yield edit
     module._parsed.cache_clear()
     module.modules_used.cache_clear()
@@ -57,3 +60,52 @@ def test_a_plot_is_no_ancestor_of_training():
     used = modules_used("penumbra.training.loop")
     assert "penumbra.augmentation" in used and "penumbra.seeds" in used
     assert not any(name.startswith(("penumbra.figures", "penumbra.tables", "penumbra.metrics")) for name in used)
+
+
+@pytest.fixture
+def notes(package, tmp_path, monkeypatch):
+    """``notes(parsed)`` is a new process that finds the notes of those before; it lists which files it has to parse."""
+    file = tmp_path / "notes.json"
+    analyse = module._facts
+
+    def started(parsed):
+        monkeypatch.setattr(module, "_noted", module._Noted())
+        monkeypatch.setattr(module, "_facts", lambda content, path: parsed.append(path.stem) or analyse(content, path))
+        module.read_notes(file)
+        return file
+
+    return started
+
+
+def test_what_was_found_out_of_a_file_is_found_out_once(package, notes):
+    first, second, third = [], [], []
+    notes(first)
+    before = package.again()
+    module.write_notes()
+    assert sorted(first) == ["__init__", "a", "b", "c"]
+    notes(second)
+    assert package.again() == before and second == []
+    notes(third)
+    assert package("c", "X = 2\n") != before and third == ["c"]
+
+
+def test_notes_say_nothing_of_other_bytes(package, notes):
+    """A file that comes to import more is followed there, whatever is noted of what it was."""
+    notes([])
+    package.again()
+    module.write_notes()
+    notes([])
+    package("c", "import penumbra.d\n")
+    assert "penumbra.d" in modules_used("penumbra.a")
+
+
+@pytest.mark.parametrize("damage", ["", "[1", "[]", '{"x": 3}', '{"x": ["y", 3]}', "\x00"])
+def test_damaged_notes_cost_time_only(package, notes, damage):
+    before = package.again()
+    file = notes([])
+    file.write_text(damage)
+    parsed = []
+    notes(parsed)
+    assert package.again() == before and len(parsed) == 4
+    module.write_notes()
+    assert json.loads(file.read_text()).keys() >= module._noted.known.keys()

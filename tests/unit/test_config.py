@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from penumbra import parts
+from penumbra.config import load as loading
 from penumbra.config.load import Configuration, merge, read_yaml
 from penumbra.config.schema import FOLDER, schemas
 from penumbra.errors import PenumbraError
@@ -89,6 +90,8 @@ def test_all_faults_are_told_at_once(root):
         ("", "key: value"),
         ("? [a, b]\n: 1\n", "plain text"),
         ("a: \x01\n", "not valid YAML"),
+        ("a: " + "[" * 200_000 + "]" * 200_000, "not valid YAML"),
+        ("- " * 200_000, "not valid YAML"),
     ],
 )
 def test_bad_yaml_is_refused_with_file_and_line(tmp_path, text, says):
@@ -96,6 +99,17 @@ def test_bad_yaml_is_refused_with_file_and_line(tmp_path, text, says):
     with pytest.raises(PenumbraError, match=re.escape(says)) as error:
         read_yaml(tmp_path / "x.yaml")
     assert str(tmp_path / "x.yaml") in str(error.value)
+
+
+def test_fast_reading_changes_no_content(root):
+    """The loader that reads the files at speed against the one that explains what is wrong with them."""
+    assert yaml.__with_libyaml__
+    files = sorted((root / "config").rglob("*.yaml"))
+    assert len(files) > 30
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        slowly = yaml.load(text, loading._Loader)
+        assert repr(loading._parse(text)) == repr(slowly) == repr(yaml.load(text, loading._FastLoader))
 
 
 def test_a_missing_or_huge_file_is_refused(tmp_path):

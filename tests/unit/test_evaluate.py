@@ -15,7 +15,8 @@ from penumbra.errors import PenumbraError
 from penumbra.metrics.binarisation import by_argmax, by_threshold, most_probable_class, with_background
 from penumbra.metrics.calibration import Reliability
 from penumbra.metrics.case import ENTROPY, ERROR, NONZERO, OVERLAP, SOFT, SOFT_ERROR, CaseMaps, measure_case
-from penumbra.metrics.evaluate import collect, evaluate
+from penumbra.metrics.collect import collect
+from penumbra.metrics.evaluate import evaluate
 from penumbra.metrics.rows import METRICS, headline, judges
 
 CLASSES = ["gm", "wm"]

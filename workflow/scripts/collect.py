@@ -1,4 +1,4 @@
-from penumbra.metrics.evaluate import collect
+from penumbra.metrics.collect import collect
 from penumbra.workflow.job import job
 
 with job(snakemake):

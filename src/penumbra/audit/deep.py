@@ -137,7 +137,7 @@ def _evaluate(results: Path, record: Record, out: Path) -> None:
 
 
 def _collect(results: Path, record: Record, out: Path) -> None:
-    from penumbra.metrics.evaluate import collect
+    from penumbra.metrics.collect import collect
 
     collect([results / given.path for given in record.inputs], out)
 

@@ -11,9 +11,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from penumbra.errors import PenumbraError
+from penumbra.files import write_text
 
 SOURCE = Path(__file__).parents[2]
 PACKAGE = "penumbra"
@@ -29,8 +35,19 @@ def _file(module: str) -> Path | None:
     return None
 
 
-def _strip_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every node that holds statements, and every statement; expressions hold none."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inside = getattr(node, name, ())
+            waiting.extend(inside if isinstance(inside, list) else ())
+
+
+def _strip_docstrings(tree: ast.Module) -> ast.Module:
+    for node in _statements(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body and isinstance(body[0], ast.Expr):
             value = body[0].value
@@ -39,18 +56,17 @@ def _strip_docstrings(tree: ast.AST) -> ast.AST:
     return tree
 
 
-@cache
-def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
-    """The hash of a file's code and the package's modules that it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _facts(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
+    """The hash of a file's code and every name of the package that it imports, modules or what is in them."""
+    tree = ast.parse(content.decode("utf-8"))
     imported: set[str] = set()
     type_checking = {
         id(child)
-        for node in ast.walk(tree)
+        for node in _statements(tree)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for child in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if id(node) in type_checking:
             continue
         if isinstance(node, ast.Import):
@@ -63,9 +79,59 @@ def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
     for module in list(imported):
         pieces = module.split(".")
         imported.update(".".join(pieces[:n]) for n in range(1, len(pieces)))
-    ours = sorted(m for m in imported if m.split(".")[0] == PACKAGE and _file(m) is not None)
     code = ast.dump(_strip_docstrings(tree), annotate_fields=False, include_attributes=False)
+    ours = sorted(name for name in imported if name.split(".")[0] == PACKAGE)
     return hashlib.sha256(code.encode()).hexdigest(), tuple(ours)
+
+
+class _Noted:
+    """What is known of files by the hash of their bytes, so that each process need not parse them all again."""
+
+    def __init__(self) -> None:
+        self.file: Path | None = None
+        self.known: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.new = 0
+
+    def facts(self, path: Path) -> tuple[str, tuple[str, ...]]:
+        content = path.read_bytes()
+        # ast.dump differs between versions of Python, and so do the hashes of the same code.
+        key = hashlib.sha256(_FORM + content).hexdigest()
+        if key not in self.known:
+            self.known[key] = _facts(content, path)
+            self.new += 1
+        return self.known[key]
+
+
+_FORM = f"1 {sys.version_info.major}.{sys.version_info.minor}\n".encode()
+"""Goes into the keys of what is noted: another form makes everything noted before void."""
+_noted = _Noted()
+
+
+def read_notes(file: str | Path) -> None:
+    """Take up what an earlier process has found out about files of code; a missing or damaged file tells nothing."""
+    _noted.file = Path(file)
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        told = json.loads(_noted.file.read_text(encoding="utf-8"))
+        _noted.known |= {
+            key: (code, tuple(names))
+            for key, (code, names) in told.items()
+            if isinstance(code, str) and all(isinstance(name, str) for name in names)
+        }
+
+
+def write_notes() -> None:
+    """Keep what was found out since :func:`read_notes`, if anything; where that fails, the work is done again."""
+    if _noted.file is not None and _noted.new:
+        with suppress(PenumbraError):
+            write_text(_noted.file, json.dumps(_noted.known, separators=(",", ":")))
+        _noted.new = 0
+
+
+@cache
+def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
+    """The hash of a file's code and the package's modules that it imports."""
+    code, imported = _noted.facts(path)
+    return code, tuple(name for name in imported if _file(name) is not None)
 
 
 @cache

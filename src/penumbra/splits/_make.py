@@ -21,8 +21,6 @@ from penumbra.files import write_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from penumbra.config.models import Part
-
 SETS = ("train", "validation", "test")
 SplitFunction = Callable[[Sequence[tuple[str, str]], int, int, str], dict[str, Any]]
 
@@ -119,7 +117,9 @@ def read_split(path: str | Path, *sets: str) -> dict[str, list[str]]:
         ) from error
 
 
-def make_split(cases_table: str | Path, part: Part, out: str | Path, *, dataset: str, seed: int, index: int) -> None:
+def make_split(
+    cases_table: str | Path, part: parts.Named, out: str | Path, *, dataset: str, seed: int, index: int
+) -> None:
     """Split the cases of a table and write the split as JSON.
 
     Parameters

@@ -8,13 +8,14 @@ alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Annotated, Any
 
 from penumbra.errors import PenumbraError
 from penumbra.seeds import generator
 from penumbra.splits._make import SplitFunction, counts, need, result, shuffled
+
+if TYPE_CHECKING:
+    from pydantic import Field
 
 
 def build(

@@ -9,13 +9,14 @@ centre`` is what its text says (4.3.3): one other centre, drawn at random, valid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from penumbra.errors import PenumbraError
 from penumbra.seeds import generator
 from penumbra.splits._make import SplitFunction, need, result, shuffled
+
+if TYPE_CHECKING:
+    from pydantic import Field
 
 _NOWHERE = ("", "unknown")
 

@@ -5,6 +5,8 @@ This is the only module that the Snakefile imports. It is read again by every cl
 
 from __future__ import annotations
 
+import atexit
+import gc
 import hashlib
 import os
 from collections.abc import Callable
@@ -17,8 +19,11 @@ from penumbra.config.load import Configuration
 from penumbra.config.models import ORDERS, Candidate, Exhibit, Study
 from penumbra.errors import PenumbraError
 from penumbra.networks.dimensions import check_dimensions
-from penumbra.provenance.code_digest import code_digest
+from penumbra.provenance.code_digest import code_digest, read_notes, write_notes
 from penumbra.provenance.jobs import BENCHMARK, JOBS, LOG
+
+CODE_NOTES = ".snakemake/penumbra-code.json"
+"""Where the folder that Snakemake is started in keeps what is known of files of code by the hash of their bytes."""
 
 
 def _files(folder: str) -> list[str]:
@@ -47,9 +52,16 @@ class Plan:
         self.configuration = Configuration.load(content, self.root / "config")
         self.settings = self.configuration.settings
         self._code = cache(self._digest)
+        self._params: dict[tuple[str, ...], dict[str, Any]] = {}
         for study in self.settings.studies:
             self._check_exhibits(study)
             self._check_networks(study)
+
+    def _once(self, key: tuple[str, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A parameter that many jobs share: made once, and held once in memory."""
+        if key not in self._params:
+            self._params[key] = make()
+        return self._params[key]
 
     # ------------------------------------------------------------ paths
 
@@ -108,7 +120,8 @@ class Plan:
         A stage that is not told of a key does not run again when it changes.
         """
         every = {"contrasts", "classes", "raters", "geometry", *keys}
-        return self.configuration.dataset(dataset).model_dump(mode="json", include=every)
+        content = self.configuration.dataset(dataset)
+        return self._once(("dataset", dataset, *keys), lambda: content.model_dump(mode="json", include=every))
 
     def source_params(self, dataset: str) -> dict[str, Any]:
         """Where a data set's raw files come from."""
@@ -137,7 +150,8 @@ class Plan:
 
     def candidate_params(self, wildcards: Any, *without: str) -> dict[str, Any]:
         """The recipe of a run's candidate, as plain data, without the keys that a stage has no use for."""
-        return self.candidate(wildcards).model_dump(mode="json", exclude={"label", *without})
+        content, key = self.candidate(wildcards), ("candidate", wildcards.dataset, wildcards.candidate, *without)
+        return self._once(key, lambda: content.model_dump(mode="json", exclude={"label", *without}))
 
     def training_labels(self, wildcards: Any) -> str:
         """The label folder that a candidate is trained on; its own where it resamples otherwise than the data set."""
@@ -150,13 +164,14 @@ class Plan:
 
     def deviations(self, wildcards: Any) -> dict[str, Any]:
         """The preset that a training follows, and where it deviates from it; its evaluation is no part of that."""
-        found = [
-            *self.configuration.decisions(wildcards.dataset),
-            *self.configuration.decisions(wildcards.dataset, wildcards.candidate),
-        ]
+        key = ("deviations", wildcards.dataset, wildcards.candidate)
+        return self._once(key, lambda: self._deviations(wildcards.dataset, wildcards.candidate))
+
+    def _deviations(self, dataset: str, candidate: str) -> dict[str, Any]:
+        found = [*self.configuration.decisions(dataset), *self.configuration.decisions(dataset, candidate)]
         choices = self.configuration.choices.choices
         return {
-            "preset": self.configuration.name_and_preset(wildcards.dataset)[1],
+            "preset": self.configuration.name_and_preset(dataset)[1],
             "deviations": [
                 {k: d[k] for k in ("choice", "expected", "used")}
                 for d in found
@@ -454,6 +469,10 @@ class Told:
 
     def __init__(self, content: dict[str, Any], root: str | Path) -> None:
         self._told(self._check_place)()
+        # What is imported lives to the end: looking for garbage in it finds none.
+        gc.freeze()
+        read_notes(CODE_NOTES)
+        atexit.register(write_notes)
         self._plan = self._told(Plan)(content, root)
         source = str(Path(root) / "src")
         inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != source]
@@ -473,20 +492,23 @@ class Told:
         from penumbra.provenance.checkout import begin
 
         self._told(begin)(self._plan.root, self._plan.settings.results)
+        write_notes()
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._plan, name)
-        return self._told(value) if callable(value) else value
+        found = self._told(value) if callable(value) else value
+        setattr(self, name, found)
+        return found
 
     @staticmethod
     def _told(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            from snakemake.exceptions import WorkflowError
-
             try:
                 return function(*args, **kwargs)
             except PenumbraError as error:
+                from snakemake.exceptions import WorkflowError
+
                 raise WorkflowError(str(error)) from None
 
         return wrapped
