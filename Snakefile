@@ -21,6 +21,10 @@ configfile: os.path.join(workflow.basedir, "config", "config.yaml")
 
 plan = Told(config, workflow.basedir)
 
+# Jobs, which read this file again, and dry runs take no lock.
+if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun", "--nolock"} & set(sys.argv):
+    plan.enter()
+
 
 wildcard_constraints:
     dataset=r"[A-Za-z][A-Za-z0-9_-]*(\.[a-z][a-z0-9_-]*)?",
@@ -38,7 +42,7 @@ report: "workflow/report/workflow.rst"
 
 
 onstart:
-    plan.begin()
+    plan.begin(remote=not workflow.local_exec)
 
 
 # The default target must stand in this file, before the includes.

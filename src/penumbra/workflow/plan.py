@@ -487,10 +487,29 @@ class Told:
                 cure="give yourself write permission on that folder, or name another one with `--directory`",
             )
 
-    def begin(self) -> None:
-        """Note the checkout for the records of all jobs, when a workflow starts."""
-        from penumbra.provenance.checkout import begin
+    @staticmethod
+    def enter() -> None:
+        """Note this head process and remove the lock of a dead one; warn of a living one that may hold it."""
+        from snakemake.logging import logger
 
+        from penumbra.workflow import heads
+
+        try:
+            reasons, healed = heads.enter()
+        except (OSError, PenumbraError):
+            return  # Snakemake's own lock and message remain
+        if healed:
+            logger.warning("Removed the lock that a killed Snakemake left here; none of its jobs runs any more.")
+        for reason in reasons:
+            logger.warning(f"This folder is locked: {reason}")
+
+    def begin(self, *, remote: bool = False) -> None:
+        """Note the checkout for the records of all jobs, when a workflow starts, and whether they run elsewhere."""
+        from penumbra.provenance.checkout import begin
+        from penumbra.workflow import heads
+
+        if remote:
+            self._told(heads.submits)()
         self._told(begin)(self._plan.root, self._plan.settings.results)
         write_notes()
 
