@@ -36,6 +36,7 @@ PACKAGES = "munge slurm-wlm slurmdbd slurm-wlm-mysql-plugin mariadb-server"
 GPUS = (Path("/dev/tty1"), Path("/dev/tty2"))
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 """Where ``srun`` looks inside a job, for which the executor takes ``SLURM_CONF`` away; a link while a cluster is up."""
+_PREFIX = "slurm-of-a-test-"
 KILL_WAIT = 30
 """Seconds between SIGTERM and SIGKILL of a job that has used up its time; SLURM takes no less than its default."""
 
@@ -111,9 +112,15 @@ def missing() -> str | None:
         return f"not installed: {', '.join(lacking)} (on Debian: apt-get install {PACKAGES})"
     if not all(gpu.is_char_device() for gpu in GPUS):
         return f"no device files {' and '.join(map(str, GPUS))} to stand for GPUs"
-    if CONFIGURATION.exists():
+    if CONFIGURATION.exists() and not _left_behind():
         return f"this machine has a SLURM of its own: {CONFIGURATION}"
     return None
+
+
+def _left_behind() -> bool:
+    """Whether the configuration is that of a cluster of these tests, whose process was killed: its daemons are, too."""
+    ours = CONFIGURATION.is_symlink() and CONFIGURATION.resolve().parent.name.startswith(_PREFIX)
+    return ours and "UP" not in subprocess.run(["scontrol", "ping"], capture_output=True, text=True, check=False).stdout
 
 
 def _free_ports(count: int) -> list[int]:
@@ -177,7 +184,7 @@ class Cluster:
     def _daemon(self, name: str, *command: str, **options: str) -> None:
         log = open(self.folder / f"{name}.log", "ab")  # noqa: SIM115
         self.processes[name] = subprocess.Popen(
-            command, env=self.environment | options, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            ["setpriv", "--pdeathsig", "KILL", *command], env=self.environment | options, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
         log.close()
@@ -206,8 +213,7 @@ class Cluster:
         self.run("sacctmgr", "-i", "add", "cluster", "penumbra", check=False)
         self.run("sacctmgr", "-i", "add", "account", "lab", "cluster=penumbra")
         self.run("sacctmgr", "-i", "add", "user", pwd.getpwuid(os.geteuid()).pw_name, "account=lab", check=False)
-        self._daemon("slurmctld", "slurmctld", "-D")
-        self._until("slurmctld", self._answers("scontrol", "ping"))
+        self.start_controller()
         self.start_node()
 
     def _start_munge(self) -> None:
@@ -237,6 +243,11 @@ class Cluster:
         """Start slurmdbd."""
         self._daemon("slurmdbd", "slurmdbd", "-D")
         self._until("slurmdbd", self._listens("dbd_port"))
+
+    def start_controller(self) -> None:
+        """Start slurmctld."""
+        self._daemon("slurmctld", "slurmctld", "-D")
+        self._until("slurmctld", lambda: "UP" in self.run("scontrol", "ping", check=False))
 
     def start_node(self) -> None:
         """Start slurmd and wait until its node takes jobs."""
@@ -281,7 +292,7 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     """A running cluster, taken away in the end."""
     # A socket's path may have 107 letters only, so the folder lies directly in the system's temporary folder.
-    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
         here = Cluster(Path(folder))
         try:
             here.start()

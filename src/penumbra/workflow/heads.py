@@ -2,8 +2,8 @@
 
 Snakemake's locks, ``.snakemake/locks/*.lock``, name files but not who locked them, so a head process that was
 killed leaves one that only ``--unlock`` removes. Beside them each head keeps a note of itself,
-``.snakemake/heads/*.json``. The next head removes the locks if every head that left a note is dead and none of its
-jobs can be running; otherwise it says who may hold them, and Snakemake decides, as it does without this module.
+``.snakemake/heads/*.json``. The next head removes the locks if every head that left a note is dead, and ends jobs of
+theirs that still run here; otherwise it says who may hold them, and Snakemake decides, as it does without this module.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import time
 from contextlib import suppress
@@ -23,6 +24,8 @@ from penumbra.files import write_text
 
 VARIABLE = "PENUMBRA_HEAD"
 """What a head hands to its jobs: its :attr:`Head.key`, by which orphans are found."""
+PATIENCE = 30.0
+"""Seconds that the jobs of a dead head have to save their state."""
 NOTES, LOCKS = Path(".snakemake/heads"), Path(".snakemake/locks")
 
 
@@ -30,11 +33,13 @@ NOTES, LOCKS = Path(".snakemake/heads"), Path(".snakemake/locks")
 class Head:
     """A head process.
 
-    ``boot``, ``namespace`` (of process ids) and ``started`` (ticks since boot) make ``pid`` unique on a host;
+    ``machine`` tells hosts of one name apart; ``boot``, ``namespace`` (of process ids) and ``started`` (ticks since
+    boot) make ``pid`` unique on a host;
     ``remote`` says that its jobs run on other machines.
     """
 
     host: str
+    machine: str
     boot: str
     namespace: str
     user: int
@@ -69,8 +74,15 @@ def _this() -> Head | None:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
         return None
+    machine = ""
+    with suppress(OSError):
+        machine = Path("/etc/machine-id").read_text().strip()
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    return Head(socket.gethostname(), boot, namespace, os.getuid(), os.getpid(), started, since) if started else None
+    return (
+        Head(socket.gethostname(), machine, boot, namespace, os.getuid(), os.getpid(), started, since)
+        if started
+        else None
+    )
 
 
 def _orphans(head: Head) -> list[int]:
@@ -85,11 +97,11 @@ def _orphans(head: Head) -> list[int]:
 
 
 def _why_not(head: Head, this: Head) -> str | None:
-    """Why a head's locks may not be removed; None if it and its jobs are surely dead."""
+    """Why a head's locks may not be removed; None if it is surely dead, and its jobs, which are ended here, too."""
     who = f"process {head.pid} on {head.host}, started {head.since}"
     unlock = "`snakemake --unlock`, then the same command"
     same_boot = head.boot == this.boot
-    if head.host != this.host or (same_boot and head.namespace != this.namespace):
+    if (head.host, head.machine) != (this.host, this.machine) or (same_boot and head.namespace != this.namespace):
         return f"{who}: whether it runs cannot be seen from {this.host}. cure: look there; if it does not, {unlock}"
     if same_boot and _started(head.pid) == head.started:
         return f"{who}, is still running. cure: wait until it has ended, or end it; then the same command"
@@ -97,11 +109,23 @@ def _why_not(head: Head, this: Head) -> str | None:
         return f"{who}, is dead, but its cluster jobs may run. cure: cancel them or let them end; then {unlock}"
     if same_boot and head.user != this.user:
         return f"{who}, is dead, but its jobs, another user's, cannot be seen. cure: if none runs, {unlock}"
-    if same_boot and (orphans := _orphans(head)):
+    if same_boot and (orphans := _ended(_orphans(head))):
         pids = " ".join(map(str, orphans))
-        cure = f"wait until they ended, or `kill {pids}`; then the same command"
-        return f"{who}, is dead, but its jobs still run: {pids}. cure: {cure}"
+        return f"{who}, is dead, but its jobs run and cannot be ended: {pids}. cure: end them; then the same command"
     return None
+
+
+def _ended(pids: list[int]) -> list[int]:
+    """End processes: asked first, so that a training saves its state, then killed. Those that go on nevertheless."""
+    for number, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
+        for pid in pids:
+            with suppress(OSError):
+                os.kill(pid, number)
+        end = time.monotonic() + patience
+        while pids and time.monotonic() < end:
+            pids = [pid for pid in pids if _started(pid) is not None]
+            time.sleep(0.05)
+    return pids
 
 
 def _others(this: Head) -> list[Head] | None:

@@ -499,7 +499,7 @@ class Told:
         except (OSError, PenumbraError):
             return  # Snakemake's own lock and message remain
         if healed:
-            logger.warning("Removed the lock that a killed Snakemake left here; none of its jobs runs any more.")
+            logger.warning("Removed the lock that a killed Snakemake left here; jobs of it that still ran were ended.")
         for reason in reasons:
             logger.warning(f"This folder is locked: {reason}")
 
