@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
+import math
 import re
 import zlib
 from collections.abc import Iterable
@@ -24,6 +26,11 @@ from penumbra.errors import PenumbraError
 
 IMAGE = "image.nii.gz"
 CASES_COLUMNS = ("case", "centre", "x", "y", "z", "spacing_x", "spacing_y", "spacing_z")
+LARGEST_VOLUME = 2**34
+_HEADER = 2048
+"""Bytes in which a header lies, of NIfTI-1 (348) or NIfTI-2 (540)."""
+_SLACK = 2**20
+"""Bytes that may follow the voxels of a compressed file."""
 _AGAIN = "if it lies in the results, run the rule that wrote it again (snakemake --forcerun)"
 _UNREADABLE = (
     OSError,
@@ -106,9 +113,14 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         )
     try:
         content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        kind: Any = nib.Nifti2Image if content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nib.Nifti1Image
+        packed = content[:2] == b"\x1f\x8b"
+        first = _gunzip(content, _HEADER)[0] if packed else content[:_HEADER]
+        kind: Any = nib.Nifti2Image if first[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nib.Nifti1Image
+        size = _size(kind, first)
+        if packed:
+            content, more = _gunzip(content, size + _SLACK)
+            if more:
+                raise ValueError(f"it unpacks to more than the {size} bytes that its header tells of")
         image = kind.from_bytes(content)
         return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
     except _UNREADABLE as error:
@@ -117,6 +129,33 @@ def read_nifti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             file=path,
             cure=f"the file is truncated, corrupt or of another format: fetch or export it again; {_AGAIN}",
         ) from error
+
+
+def _gunzip(content: bytes, most: int) -> tuple[bytes, bool]:
+    """Unpack at most so many bytes of a gzip stream, and whether there are more; checksums of what is read whole."""
+    pieces: list[bytes] = []
+    while content and most > 0:
+        stream = zlib.decompressobj(wbits=31)
+        pieces.append(stream.decompress(content, most))
+        most -= len(pieces[-1])
+        if not stream.eof:
+            if most > 0:
+                raise EOFError("the gzip stream ends before its end")
+            return b"".join(pieces), True
+        content = stream.unused_data.lstrip(b"\x00")
+    return b"".join(pieces), bool(content)
+
+
+def _size(kind: Any, first: bytes) -> int:
+    """Bytes of an unpacked NIfTI file whose header these bytes begin with."""
+    header = kind.header_class.from_fileobj(io.BytesIO(first))
+    size = (
+        int(header["vox_offset"])
+        + math.prod(int(n) for n in header.get_data_shape()) * header.get_data_dtype().itemsize
+    )
+    if not 0 < size <= LARGEST_VOLUME:
+        raise ValueError(f"its header tells of {size:,} bytes; a volume has at most {LARGEST_VOLUME:,}")
+    return size
 
 
 def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray) -> None:

@@ -202,5 +202,5 @@ def read_geometries(path: str | Path) -> dict[str, CaseGeometry]:
             )
             for case, g in content.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PenumbraError(f"cannot read the geometries: {error!r}", file=path, cure="run preprocess again") from error

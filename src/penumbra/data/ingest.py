@@ -90,6 +90,7 @@ def ingest(
         raise PenumbraError(f"there is no case of the data set {name!r}", file=raw, cure=cure)
 
     faults = check_names([f.name for f in found])
+    unsafe = {fault.case for fault in faults}
     rows: list[CaseRow] = []
     raters_of: dict[str, list[str]] = {}
     same_image: dict[str, list[str]] = defaultdict(list)
@@ -97,6 +98,8 @@ def ingest(
     try:
         with files.atomic_folder(cases_folder) as temporary:
             for item in found:
+                if item.name in unsafe:  # such a name may lead out of the folder
+                    continue
                 case = item.read()
                 faults += case.faults + check_case(
                     item.name, case, dataset.contrasts, len(dataset.classes), dataset.raters.count

@@ -111,7 +111,7 @@ def read_split(path: str | Path, *sets: str) -> dict[str, list[str]]:
         if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in found.values()):
             raise ValueError("a set is a list of names of cases")
         return found
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise PenumbraError(
             f"cannot read the split: {error!r}", file=path, cure="remove the file, so that the split is made again"
         ) from error

@@ -188,7 +188,7 @@ def read_task(path: Path) -> Task:
         modalities = _numbered(content["modality"])
         labels = _numbered(content["labels"])
         listed = [(str(entry["image"]), str(entry["label"])) for entry in content["training"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PenumbraError(
             f"{DESCRIPTION} is not as the Decathlon's are: {type(error).__name__}: {error}",
             file=path,
