@@ -1,14 +1,16 @@
-"""One cluster for all tests of this folder, which one process of the test run therefore takes together."""
+"""One cluster at a time on a machine, for all tests of this folder."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.slurm.cluster import Cluster, cluster, missing
 from tests.smoke.conftest import tiny_tree
@@ -18,11 +20,12 @@ __all__ = ["tiny_tree"]
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(f"no SLURM: {reason}")
-    with cluster() as running:
-        yield running
+    with FileLock(Path(tempfile.gettempdir()) / "slurm-of-tests.lock"):
+        reason = missing()
+        if reason is not None:
+            pytest.skip(f"no SLURM: {reason}")
+        with cluster() as running:
+            yield running
 
 
 def typed(slurm: Cluster, place: Path, *arguments: str) -> subprocess.Popen[str]:
