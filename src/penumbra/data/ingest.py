@@ -90,7 +90,6 @@ def ingest(
         raise PenumbraError(f"there is no case of the data set {name!r}", file=raw, cure=cure)
 
     faults = check_names([f.name for f in found])
-    unsafe = {fault.case for fault in faults}
     rows: list[CaseRow] = []
     raters_of: dict[str, list[str]] = {}
     same_image: dict[str, list[str]] = defaultdict(list)
@@ -98,7 +97,7 @@ def ingest(
     try:
         with files.atomic_folder(cases_folder) as temporary:
             for item in found:
-                if item.name in unsafe:  # such a name may lead out of the folder
+                if Path(item.name).name != item.name or item.name == "..":  # a fault already, and it may lead elsewhere
                     continue
                 case = item.read()
                 faults += case.faults + check_case(
