@@ -6,6 +6,7 @@ A network's module says it by the constant ``DIMENSIONS``, 2 or 3; one that take
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 
 from penumbra import parts
 from penumbra.errors import PenumbraError
@@ -26,6 +27,7 @@ def check_dimensions(network: str, crop: Sequence[int]) -> None:
     if takes in (None, len(crop)):
         return
     fitting = [n for n in parts.names("network") if parts.constant("network", n, "DIMENSIONS", None) == len(crop)]
+    fitting.sort(key=lambda name: -SequenceMatcher(None, network, name).ratio())  # the one most like it first
     what = {2: "slices", 3: "whole volumes"}
     raise PenumbraError(
         f"the network {network} takes {what[takes]}, the data set is cut into {what[len(crop)]} "
