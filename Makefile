@@ -28,7 +28,7 @@ demo: install
 	@$(BIN)/python -m penumbra.workflow.results
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 unit: install
 	$(BIN)/pytest -n 2 tests/unit

@@ -60,7 +60,7 @@ def test_each_gpu_job_asked_for_one_gpu_and_no_other_for_any(study):
 def test_every_job_is_accounted_for(study):
     jobs = Counter(job.rule for job in study[1])
     assert jobs["train"] == jobs["infer"] == jobs["evaluate"] == 6  # three candidates, two splits
-    assert jobs["split"] == 1, "both splits wait in the queue once"
+    assert jobs["split_split"] == 1, "both splits wait in the queue once, as a group"
     assert {job.state for job in study[1]} == {"COMPLETED"}
 
 
