@@ -27,6 +27,7 @@ from monai.inferers import sliding_window_inference
 from torch.utils.flop_counter import FlopCounterMode
 
 from penumbra import parts
+from penumbra.heads.logits import Logits
 from penumbra.networks.residual_unet3d import build
 from penumbra.training.model import Model
 
@@ -41,7 +42,7 @@ def model() -> Model:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     activation = parts.build("activation", "sigmoid", {}, classes=2)
-    return Model(network, activation).eval().requires_grad_(False)
+    return Model(network, activation, Logits(2)).eval().requires_grad_(False)
 
 
 def seconds(call: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args
 if TYPE_CHECKING:
     import pydantic
 
-Kind = Literal["adapter", "phantom", "fusion", "split", "network", "activation", "loss", "predictor", "table", "figure"]
+Kind = Literal[
+    "adapter", "phantom", "fusion", "split", "network", "head", "activation", "loss", "predictor", "table", "figure"
+]
 
 PACKAGES: dict[str, str] = {
     "adapter": "penumbra.data.adapters",
@@ -25,6 +27,7 @@ PACKAGES: dict[str, str] = {
     "fusion": "penumbra.fusion",
     "split": "penumbra.splits",
     "network": "penumbra.networks",
+    "head": "penumbra.heads",
     "activation": "penumbra.activations",
     "loss": "penumbra.losses",
     "predictor": "penumbra.inference.predictors",

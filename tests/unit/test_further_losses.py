@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from penumbra import parts
 from penumbra.errors import PenumbraError
+from penumbra.heads.logits import Logits
 from penumbra.losses.cross_entropy import cross_entropy_loss
 from penumbra.losses.dice import dice_loss
 from penumbra.losses.log_cosh_dice import log_cosh_dice_loss
@@ -46,7 +47,8 @@ def label(classes, *size, soft=True, batch=2):
 def passed(activation, logits, options=None, classes=None):
     """A model's output for these logits, as training makes it."""
     classes = classes or max(1, logits.shape[1] - 1)
-    return Model(torch.nn.Identity(), parts.build("activation", activation, options, classes=classes))(logits)
+    layer = parts.build("activation", activation, options, classes=classes)
+    return Model(torch.nn.Identity(), layer, Logits(layer.channels))(logits)
 
 
 def with_background(target):

@@ -10,6 +10,7 @@ import torch
 
 from penumbra import parts
 from penumbra.errors import PenumbraError
+from penumbra.heads.logits import Logits
 from penumbra.networks.folding import folded
 from penumbra.networks.residual_unet3d import build
 from penumbra.training.model import Model
@@ -42,7 +43,7 @@ def small(double: bool = True) -> Model:
     network = build(2, 2, channels=[3, 4, 5])
     spread(network)
     activation = parts.build("activation", "sigmoid", {}, classes=2)
-    model = Model(network, activation).eval().requires_grad_(False)
+    model = Model(network, activation, Logits(2)).eval().requires_grad_(False)
     return model.double() if double else model
 
 

@@ -30,6 +30,6 @@ rule infer:
         name=lambda w: plan.plain(w.dataset),
         seed=plan.settings.seed,
         deterministic=plan.settings.deterministic,
-        code=lambda w: plan.recipe_code("infer", w, "network", "activation", "predictor"),
+        code=lambda w: plan.recipe_code("infer", w, "network", "head", "activation", "predictor"),
     script:
         "../scripts/infer.py"

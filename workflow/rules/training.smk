@@ -30,6 +30,6 @@ rule train:
         choices=lambda w: plan.deviations(w),
         seed=plan.settings.seed,
         deterministic=plan.settings.deterministic,
-        code=lambda w: plan.recipe_code("train", w, "network", "activation", "loss"),
+        code=lambda w: plan.recipe_code("train", w, "network", "head", "activation", "loss"),
     script:
         "../scripts/train.py"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 if TYPE_CHECKING:
     from penumbra.config.models import Choice, Choices
 
-PART_KEYS = ("network", "activation", "loss", "predictor", "split", "adapter")
+PART_KEYS = ("network", "head", "activation", "loss", "predictor", "split", "adapter")
 """Keys of candidates and data sets that hold a part."""
 
 Of = Literal["dataset", "candidate"]

@@ -274,6 +274,7 @@ class Candidate(Model):
     label: Shown = ""
     labels: Labels
     network: part_of("network")  # type: ignore[valid-type]
+    head: part_of("head") = Part(name="logits")  # type: ignore[valid-type]
     activation: part_of("activation")  # type: ignore[valid-type]
     loss: part_of("loss")  # type: ignore[valid-type]
     training: Training = Training()
@@ -339,7 +340,7 @@ def _checked_choice(choice: Choice) -> None:
         kind, *rest = key.split(".")
         if choice.of == "dataset" and kind not in PRESET_KEYS[:-1]:
             raise ValueError(f"key {key!r} lies before the cases of a data set, and {SHARED}")
-        if kind in ("network", "activation", "loss", "predictor", "split"):
+        if kind in ("network", "head", "activation", "loss", "predictor", "split"):
             if len(rest) != 2:
                 raise ValueError(f"key {key!r}: right: {kind}.<part>.<option>")
             for value in choice.values.values():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from penumbra.networks.distribution import LogitDistribution
+
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
@@ -20,8 +22,11 @@ class ModelOutput:
     logarithm without rounding to log 0 offers it, since it alone knows how its logits are meant. The classes are in G
     groups of M - 1, and exactly one of a group's M outcomes is true: none of its classes first, then each of them.
     Exclusive classes: one group of K + 1 outcomes, background first. Independent classes: K groups of two.
+
+    ``distribution``: of the logits of whole images, where the candidate's head gives one; ``logits`` is its mean then.
     """
 
     logits: torch.Tensor
     probabilities: torch.Tensor
     log_outcomes: Callable[[torch.Tensor], torch.Tensor] | None = None
+    distribution: LogitDistribution | None = None

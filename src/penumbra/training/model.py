@@ -25,19 +25,24 @@ class Model(torch.nn.Module):
     The network may run in bfloat16 under autocast; logits and probabilities are float32 (or wider) all the same.
     """
 
-    def __init__(self, network: torch.nn.Module, activation: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, activation: torch.nn.Module, head: torch.nn.Module) -> None:
         super().__init__()
-        self.network, self.activation = network, activation
+        self.network, self.activation, self.head = network, activation, head
 
     def forward(self, images: torch.Tensor) -> ModelOutput:
         return self.output(self.network(images))
 
-    def output(self, logits: torch.Tensor) -> ModelOutput:
-        """What the activation makes of the network's logits (B, channels, ...)."""
-        with torch.autocast(logits.device.type, enabled=False):
-            logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-            log_outcomes = getattr(self.activation, "log_outcomes", None)
-            return ModelOutput(logits=logits, probabilities=self.activation(logits), log_outcomes=log_outcomes)
+    def output(self, features: torch.Tensor) -> ModelOutput:
+        """What head and activation make of the network's last channels (B, channels, ...)."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
+            logits, distribution = self.head(features)
+            return ModelOutput(
+                logits=logits,
+                probabilities=self.activation(logits),
+                log_outcomes=getattr(self.activation, "log_outcomes", None),
+                distribution=distribution,
+            )
 
 
 def build_model(candidate: Candidate, dataset: Dataset) -> Model:
@@ -51,14 +56,15 @@ def build_model(candidate: Candidate, dataset: Dataset) -> Model:
     activation = parts.build(
         "activation", candidate.activation.name, candidate.activation.options, classes=len(dataset.classes)
     )
+    head = parts.build("head", candidate.head.name, candidate.head.options, channels=activation.channels)
     network = parts.build(
         "network",
         candidate.network.name,
         candidate.network.options,
         channels_in=len(dataset.contrasts),
-        channels_out=activation.channels,
+        channels_out=head.channels_in,
     )
-    return Model(network, activation)
+    return Model(network, activation, head)
 
 
 def memory_format(device: torch.device, precision: str, dimensions: int) -> torch.memory_format:

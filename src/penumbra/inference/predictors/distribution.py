@@ -1,0 +1,46 @@
+"""Draws from the distribution over logits of one forward pass (stochastic segmentation networks).
+
+Each draw is a whole segmentation: its logits go through the activation together. The probability map is that of the
+mean logits, as the released code of LIDC takes it, or the mean over the draws' probabilities. Several members are
+treated as a mixture: each gives its share of the draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from penumbra.errors import PenumbraError
+from penumbra.inference.prediction import Prediction, Predictor
+from penumbra.training.model import Model
+
+
+def build(
+    *, samples: Annotated[int, Field(ge=1)] = 100, probabilities: Literal["mean_logits", "mean_draws"] = "mean_logits"
+) -> Predictor:
+    """Make the predictor.
+
+    Parameters
+    ----------
+    samples : draws of each member. probabilities : what the probability map is.
+    """
+
+    def predict(models: Sequence[Model], images: torch.Tensor) -> Prediction:
+        maps, draws = [], []
+        for model in models:
+            output = model(images)
+            if output.distribution is None:
+                raise PenumbraError(
+                    "the predictor distribution needs a distribution over logits",
+                    cure="give the candidate `head: {low_rank_normal: {rank: 10}}`, or the predictor single_pass",
+                )
+            logits = output.distribution.sample(samples)
+            drawn = model.activation(logits.flatten(0, 1)).reshape(samples, *output.probabilities.shape)
+            draws.append(drawn)
+            maps.append(output.probabilities if probabilities == "mean_logits" else drawn.mean(dim=0))
+        return Prediction(probabilities=torch.stack(maps).mean(dim=0), samples=torch.cat(draws))
+
+    return predict
