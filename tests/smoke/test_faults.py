@@ -607,3 +607,17 @@ def test_after_a_kill_the_lock_heals_and_nothing_is_lost(fresh):
     worked(done)
     assert "Removed the lock" in done.stdout
     nothing_half_written(fresh)
+
+
+def test_files_of_a_machine_whose_clock_is_ahead_are_told(copied):
+    right, raw = digests(copied / "results"), copied / "results/raw/discs"
+    times = {path: path.lstat().st_mtime for path in [raw, *raw.rglob("*")]}
+    ahead = time.time() + 7200
+    for path in times:
+        os.utime(path, (ahead, ahead), follow_symlinks=False)
+    told(run_snakemake(copied, "--cores", "1"), "clock skew", "results/raw/discs", "System time")
+    nothing_half_written(copied, "results/datasets/discs/cases")
+    for path, then in times.items():
+        os.utime(path, (then, then), follow_symlinks=False)
+    worked(run_snakemake(copied, "--cores", "1"))
+    assert digests(copied / "results") == right
