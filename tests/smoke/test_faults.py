@@ -619,5 +619,7 @@ def test_files_of_a_machine_whose_clock_is_ahead_are_told(copied):
     nothing_half_written(copied, "results/datasets/discs/cases")
     for path, then in times.items():
         os.utime(path, (then, then), follow_symlinks=False)
-    worked(run_snakemake(copied, "--cores", "1"))
-    assert digests(copied / "results") == right
+    worked(run_snakemake(copied, "--cores", "1", "all", "results/datasets/discs/cases.tsv"))
+    now = digests(copied / "results")
+    page = {name for name in right if name.startswith("report/")}  # shows when jobs ran
+    assert {n: h for n, h in now.items() if n not in page} == {n: h for n, h in right.items() if n not in page}
