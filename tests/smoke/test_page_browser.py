@@ -240,7 +240,7 @@ def test_a_trail_has_an_address(study, opened):
         until(again, f"document.getElementById('told').innerText.includes('{said}')")
         again.keyboard.press("ArrowDown")
     again.keyboard.press("Escape")
-    assert again.evaluate("location.hash") == ""
+    until(again, "location.hash === ''")
 
 
 def test_printed_on_white_with_nothing_cut_off(study, opened):

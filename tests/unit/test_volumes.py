@@ -68,7 +68,12 @@ OPTIONS = {
     "dice": [{}, {"per_class": True}],
     "dice_cross_entropy": [{"per_class": True, "weights": [0.5, 2.0, 3.0]}],
 }
-LOSSES = [(loss, options) for loss in parts.names("loss") for options in OPTIONS.get(loss, [{}])]
+LOSSES = [
+    (loss, options)
+    for loss in parts.names("loss")
+    if not parts.constant("loss", loss, "NEEDS_DISTRIBUTION", False)
+    for options in OPTIONS.get(loss, [{}])
+]
 
 
 @pytest.mark.parametrize("activation", parts.names("activation"))

@@ -22,6 +22,9 @@ from penumbra.errors import PenumbraError
 from penumbra.losses._outcomes import label_outcomes
 from penumbra.networks.output import ModelOutput
 
+NEEDS_DISTRIBUTION = True
+"""Of the candidate's head; other losses work from logits and probabilities alone."""
+
 
 def monte_carlo_likelihood(
     output: ModelOutput,
