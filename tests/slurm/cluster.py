@@ -184,7 +184,7 @@ class Cluster:
     def _daemon(self, name: str, *command: str, **options: str) -> None:
         log = open(self.folder / f"{name}.log", "ab")  # noqa: SIM115
         self.processes[name] = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command], env=self.environment | options, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            ["setpriv", "--pdeathsig", "KILL", *command], env=self.environment | options, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
         log.close()

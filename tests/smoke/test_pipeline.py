@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -156,28 +154,6 @@ def test_snakemake_report_is_written(finished):
     assert done.returncode == 0, done.stdout
     page = (finished / "report.html").read_text()
     assert "figure-5-4" in page and "Wilcoxon" in page
-
-
-def test_a_killed_run_ends_with_the_same_bytes_as_one_that_was_not(finished, root, tmp_path):
-    """Kill the head and every job at two moments, with another number of cores, and run again: all results are the same bytes."""
-    place = tiny_checkout(root, tmp_path / "penumbra")
-    command = [sys.executable, "-m", "snakemake", "--cores", "1"]
-    for wait_for in ("results/datasets/phantom_cord/labels", "results/runs"):
-        run = subprocess.Popen(
-            command, cwd=place, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 120
-        while not (place / wait_for).exists() and run.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(1.5)
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
-        assert run_snakemake(place, "--unlock").returncode == 0
-    done = run_snakemake(place, "--cores", "1")
-    assert done.returncode == 0, done.stdout[-5000:]
-    here, there = results(place), results(finished)
-    assert set(here) == set(there)
-    assert [name for name in here if here[name] != there[name]] == []
 
 
 def test_a_results_folder_without_permission_is_told(root, tmp_path):
