@@ -64,7 +64,7 @@ def kill(place: Path, run: subprocess.Popen[bytes], whom: str, rng: np.random.Ge
                     time.sleep(rng.uniform(0, 0.5))
                 with suppress(psutil.NoSuchProcess):
                     victim.kill()
-                return run.wait(120) != 0  # 0 where the job had just ended by itself
+                return run.wait(300) != 0  # 0 where the job had just ended by itself
         time.sleep(0.02)
     return False
 
