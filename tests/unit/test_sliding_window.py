@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from monai.inferers import sliding_window_inference
 
 from penumbra import parts
 from penumbra.errors import PenumbraError
@@ -92,16 +93,25 @@ def test_an_image_smaller_than_the_window_and_several_members(blending):
     torch.testing.assert_close(found.samples, maps, atol=1e-5, rtol=0)
 
 
-def test_gaussian_blending_weighs_borders_less():
-    model = small()
-    images = torch.randn(1, 2, 16, 8, 4, dtype=torch.float64)
-    maps = {
-        blending: parts.build(
-            "predictor", "sliding_window", {"window": [8, 8, 4], "blending": blending, "overlap": 0.5}
-        )([model], images).probabilities
-        for blending in ("constant", "gaussian")
-    }
-    assert not torch.allclose(maps["constant"], maps["gaussian"], atol=1e-6)
+@pytest.mark.parametrize("blending", ["constant", "gaussian"])
+@pytest.mark.parametrize("size", [(16, 8, 9), (6, 12, 8)])
+def test_both_blendings_are_those_of_monai(blending, size):
+    """Also where the image is shorter than the window along one axis and longer along another."""
+    model, images = small(), torch.randn(1, 2, *size, dtype=torch.float64)
+    options = {"window": [8, 8, 4], "blending": blending, "overlap": 0.5}
+    found = parts.build("predictor", "sliding_window", options)([model], images).probabilities
+    logits = sliding_window_inference(images, (8, 8, 4), 1, model.network, overlap=0.5, mode=blending)
+    torch.testing.assert_close(found, torch.sigmoid(logits), atol=1e-5, rtol=0)
+
+
+def test_weights_that_changed_are_used():
+    model, images = small(), torch.randn(1, 2, 8, 12, 4, dtype=torch.float64)
+    predict = parts.build("predictor", "sliding_window", {"window": [8, 8, 4], "overlap": 0.5})
+    predict([model], images)
+    for parameter in model.parameters():
+        parameter.mul_(1.5)
+    logits = sliding_window_inference(images, (8, 8, 4), 1, model.network, overlap=0.5)
+    torch.testing.assert_close(predict([model], images).probabilities, torch.sigmoid(logits), atol=1e-5, rtol=0)
 
 
 def test_a_window_with_another_number_of_sides_is_told():

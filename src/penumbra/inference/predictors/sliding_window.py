@@ -8,7 +8,6 @@ taken off again.
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
@@ -38,19 +37,16 @@ def build(
     fold_normalisation : run with batch normalisations folded into convolutions, the same up to rounding; under
         autocast to bfloat16 the whole network runs in it then, and windows are blended in float32.
     """
-    kept: weakref.WeakKeyDictionary[Model, dict[bool, torch.nn.Module]] = weakref.WeakKeyDictionary()
 
     def network(model: Model, bfloat16: bool) -> Callable[[torch.Tensor], torch.Tensor]:
         if not fold_normalisation:
             return model.network
-        at_hand = kept.setdefault(model, {})
-        if bfloat16 not in at_hand:
-            other = folded(model.network)
-            # Rounded once here, and not, as autocast does, again for each window.
-            at_hand[bfloat16] = copy.deepcopy(other).bfloat16() if bfloat16 else other
-        layers = at_hand[bfloat16]
+        # Made for each call, so that it is never that of other weights; little beside a case's windows.
+        layers = folded(model.network)
         if not bfloat16:
             return layers
+        # Rounded once here, and not, as autocast does, again for each window.
+        layers = copy.deepcopy(layers).bfloat16()
 
         def rounded(images: torch.Tensor) -> torch.Tensor:
             with torch.autocast(images.device.type, enabled=False):
@@ -68,7 +64,9 @@ def build(
             )
         maps = []
         for model in models:
-            layers = network(model, torch.is_autocast_enabled(images.device.type))
+            device = images.device.type
+            bfloat16 = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+            layers = network(model, bfloat16)
             logits = sliding_window_inference(images, window, windows_at_once, layers, overlap=overlap, mode=blending)
             assert isinstance(logits, torch.Tensor)
             maps.append(model.output(logits).probabilities)
