@@ -95,12 +95,18 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Open]:
-    """Opens a page; a message on the console, an error, a dialog or a request that is not for a file fails the test."""
+    """Opens a page; a message on the console, an error, a dialog, a file that is not there or a request for anything but
+    a file fails the test."""
     contexts, wrong = [], []
 
     def request(asked: Any) -> None:
         if not asked.url.startswith("file://"):
             wrong.append(f"request: {asked.url}")
+
+    def failed(asked: Any) -> None:
+        # What the browser gives up itself, pictures still on their way when a page is left or closed, is no failure.
+        if asked.failure != "net::ERR_ABORTED":
+            wrong.append(f"failed: {asked.url}: {asked.failure}")
 
     def opened(file: Path, width: int = 1280, height: int = 800, **more: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **more)
@@ -109,7 +115,7 @@ def opened(browser: Any) -> Iterator[Open]:
         page.set_default_timeout(10_000)
         page.on("console", lambda message: wrong.append(f"console: {message.type}: {message.text}"))
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("requestfailed", lambda failed: wrong.append(f"failed: {failed.url}"))
+        page.on("requestfailed", failed)
         page.on("request", request)
         page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.goto(file.as_uri())
