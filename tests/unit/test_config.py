@@ -21,6 +21,7 @@ STUDIES = [
     "softseg-hippocampus",
     "softseg-phantom",
     "softseg-thesis",
+    "stochastic-lidc",
 ]
 
 

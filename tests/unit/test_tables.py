@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ import pandas as pd
 import pytest
 
 from penumbra import parts
-from penumbra.reporting.context import StudyData, candidate_infos
+from penumbra.errors import PenumbraError
+from penumbra.metrics.rows import row_names
+from penumbra.reporting.context import DatasetInfo, StudyContext, StudyData, candidate_infos
 from penumbra.reporting.numbers import CellIndex, rows_digest, show
 from penumbra.tables._render import latex, latex_escape, markdown
 from penumbra.tables._write import SUFFIXES, write
@@ -225,9 +228,40 @@ def test_published_lines_stand_beside_the_papers_own_data_sets(study, metrics, t
     assert set(cells(calibration, row="published: Conv-* (mean of 3)")["displayed"]) == {"16.2", "20.4"}
 
 
-def test_other_data_sets_have_no_published_line(study, metrics):
-    from dataclasses import replace
+def test_agreement_with_readers_stands_beside_the_paper():
+    rng = np.random.default_rng(SEED)
+    labels = {"low-rank-one": "SSN low-rank (set 0)", "low-rank-all": "SSN low-rank (all sets)"}
+    lidc = DatasetInfo("lidc", "LIDC-IDRI", ("nodule",), (0, 1, 2), evaluation={"readers": True})
+    names = ("reader_dice", "reader_dice_annotated", "ged", "sample_diversity", "reader_diversity", "matched_iou")
+    rows = pd.DataFrame(
+        [
+            {"dataset": "lidc", "candidate": c, "split": s, "case": f"p{k}", "scope": "case", "target": "image",
+             "metric": m, "bin": pd.NA, "value": rng.uniform(), "n": 4, "status": "ok"}
+            for c in labels for s in range(3) for k in range(4) for m in names
+        ]
+    )  # fmt: skip
+    rows.insert(0, "row", row_names(rows))
+    made = StudyContext("ssn", "SSN", "ssn", {"lidc": lidc}, candidate_infos(labels), "low-rank-one")
+    published = pd.read_csv(synthetic.PUBLISHED.with_name("stochastic_segmentation_networks.csv"), dtype=str)
+    table = build("sample_agreement", rows, made, published=published)
+    found = cells(table, row="SSN low-rank (all sets)", metric="ged").iloc[0]
+    theirs = cells(table, row="published: SSN low-rank (all sets)")
+    per_split = rows.query("candidate == 'low-rank-all' and metric == 'ged'").groupby("split")["value"].mean()
+    assert found["displayed"] == f"{per_split.mean():.3f} ± {per_split.std():.3f}"
+    assert {"43.6 ± 0.4", "68.5 ± 0.3", "0.225 ± 0.002", "0.609 ± 0.002"} == set(theirs["displayed"])
+    assert [row.label for block in table.blocks for row in block.rows if row.kind == "ours"] == [
+        "SSN low-rank (set 0) (ref)",
+        "SSN low-rank (all sets)",
+    ]
+    assert "standard error" in markdown(table)
+    assert "matched_iou" in set(numbers(build("sample_agreement", rows, made, matched=True))["metric"])
+    silent = replace(made, datasets={"lidc": replace(lidc, evaluation={})})
+    with pytest.raises(PenumbraError, match="readers of lidc") as told:
+        build("sample_agreement", rows, silent)
+    assert "readers: true" in str(told.value) and "lidc.yaml" in str(told.value)
 
+
+def test_other_data_sets_have_no_published_line(study, metrics):
     renamed = metrics.assign(dataset=metrics["dataset"].replace({"scgm": "phantom", "ms_brain": "other"}))
     datasets = {
         new: replace(study.datasets[old], name=new) for old, new in (("scgm", "phantom"), ("ms_brain", "other"))
@@ -247,14 +281,12 @@ def test_layout_of_the_thesis(study, metrics):
 
 
 def lesion_study(study):
-    from dataclasses import replace
 
     return replace(study, datasets={"ms_brain": study.datasets["ms_brain"]})
 
 
 @pytest.mark.parametrize("convention", ["depthless", "voxels"])
 def test_mse_is_that_of_the_data_sets_convention(convention, study, metrics):
-    from dataclasses import replace
 
     dataset = replace(study.datasets["scgm"], evaluation={"squared_error": convention})
     own = replace(study, datasets={"scgm": dataset})
@@ -271,7 +303,6 @@ def test_mse_is_that_of_the_data_sets_convention(convention, study, metrics):
 
 def chapter_4(study):
     """The study with the candidates of chapter 4 in place of its own."""
-    from dataclasses import replace
 
     labels = ("Hard-Sig-Dice", "Hard-ReLU-Wing", "Soft-ReLU-Dice", "Soft-Sig-Wing", "Soft-ReLU-Wing")
     infos = candidate_infos(dict(zip(synthetic.LABELS, labels, strict=False)))
@@ -294,7 +325,6 @@ def test_published_values_of_chapter_4_and_what_is_known_of_them(study, metrics)
 
 
 def test_a_data_set_under_a_preset_keeps_its_published_values_and_says_its_preset(study, metrics):
-    from dataclasses import replace
 
     text = replace(study.datasets["scgm"], name="scgm.text", preset="text")
     renamed = metrics.assign(dataset=metrics["dataset"].replace({"scgm": "scgm.text"}))
@@ -338,7 +368,6 @@ def test_lesion_rates_of_a_data_set_without_lesions_are_refused(study, metrics):
 
 
 def test_calibration_shows_the_data_sets_own_convention_first(study, metrics):
-    from dataclasses import replace
 
     closed = replace(study.datasets["ms_brain"], evaluation={"last_bin": "closed"})
     table = build("calibration", metrics, replace(study, datasets={**study.datasets, "ms_brain": closed}))
@@ -352,7 +381,6 @@ def test_calibration_shows_the_data_sets_own_convention_first(study, metrics):
 @pytest.fixture(scope="module")
 def two_presets(study):
     """One data set under two presets that differ in a choice of the data set and one of the candidates."""
-    from dataclasses import replace
 
     sound = replace(
         study.datasets["scgm"], name="scgm.sound", preset="sound",
@@ -449,7 +477,6 @@ def test_latex_escapes_special_characters(study, metrics):
     assert latex_escape("50% & a_b {c} $x$ #1 ~ ^ \\") == (
         r"50\% \& a\_b \{c\} \$x\$ \#1 \textasciitilde{} \textasciicircum{} \textbackslash{}"
     )
-    from dataclasses import replace
 
     nasty = replace(study.datasets["ms_brain"], title="R&D_50% #1 {x} $y$ ~^\\", classes=("lesion",))
     table = build("segmentation_performance", metrics, replace(study, datasets={"ms_brain": nasty}))

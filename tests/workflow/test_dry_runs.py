@@ -92,6 +92,15 @@ def test_a_study_runs_from_the_path_that_the_user_names(snakemake, checkout):
     assert job_counts(done.stdout)["train"] == 18
 
 
+def test_stochastic_networks_are_trained_on_one_set_of_annotations_and_on_all(snakemake, checkout):
+    (checkout / "elsewhere.tar").touch()
+    done = snakemake(*DRY, "--config", "studies=[stochastic-lidc]", "data={lidc: elsewhere.tar}")
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    # Labels: the first rater's, each rater's, and both references.
+    assert (counts["train"], counts["fuse"], counts["table"]) == (21, 4, 2)
+
+
 def test_one_table_makes_what_it_needs_and_nothing_else(snakemake):
     done = snakemake(*DRY, "results/studies/label-fusion-phantom/tables/table-5-2.csv")
     counts = job_counts(done.stdout)

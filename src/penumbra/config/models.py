@@ -183,7 +183,8 @@ class Evaluation(Model):
     """Which fusions the predictions are held against, how they become binary, and what is measured.
 
     Components of fewer than ``remove_small`` voxels are taken out of binary prediction and hard reference before any
-    metric of both. ``last_bin`` and ``squared_error`` say which of two conventions tables show; both are measured.
+    metric of both. ``readers`` holds prediction and samples against every reader
+    besides. ``last_bin`` and ``squared_error`` say which of two conventions tables show; both are measured.
     """
 
     hard_reference: Name = "staple"
@@ -193,6 +194,7 @@ class Evaluation(Model):
     discard_below: Fraction = 0.01
     remove_small: Annotated[int, Field(ge=0)] = 0
     lesions: Lesions | None = None
+    readers: bool = False
     last_bin: Literal["open", "closed"] = "open"
     squared_error: Literal["depthless", "voxels"] = "depthless"
 

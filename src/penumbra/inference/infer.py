@@ -7,6 +7,8 @@ are 0, as the released code fills slices it dropped. Where the data set keeps wh
 pass.
 
 Test predictions are brought back to native space, and then probabilities ``<= evaluation.discard_below`` become 0.
+Where ``evaluation.readers`` is set, a method's samples are kept too: as label maps in native space, each voxel with its
+most probable class in that draw.
 The threshold is searched in prepared space (cropped and resampled), where no interpolation of predictions is needed;
 the thesis searched in native space. The label there is the prepared hard reference, binarised at >= 0.5.
 """
@@ -166,6 +168,8 @@ def infer(
 ) -> None:
     """Write ``<case>.nii.gz``, float32 (X, Y, Z, K), for every test case into ``predictions``, and both tables.
 
+    With ``evaluation.readers`` and a predictor that samples, ``samples/<case>.nii.gz`` too, uint8 labels (X, Y, Z, S).
+
     Parameters
     ----------
     prepared : folder of prepared images. cases_folder : ingested cases, for their affine.
@@ -181,7 +185,7 @@ def infer(
         though asked for.
     """
     from penumbra.data.case import IMAGE, read_affine, write_class_map
-    from penumbra.data.geometry import from_items, read_geometries, to_native
+    from penumbra.data.geometry import CaseGeometry, from_items, read_geometries, to_native
 
     place = devices.choose(device)
     devices.prepare(place, threads=candidate.training.torch_threads, deterministic=deterministic)
@@ -219,10 +223,18 @@ def infer(
 
         with atomic_folder(predictions) as folder:
             for case in cases["test"]:
-                maps = counted(case).probabilities.numpy()
-                native = to_native(from_items(maps, geometries[case]), geometries[case])
-                native = discard(np.clip(native, 0, 1).astype(np.float32), dataset.evaluation.discard_below)
-                write_class_map(folder / f"{case}.nii.gz", native, read_affine(cases_folder / case / IMAGE))
+                found = counted(case)
+
+                def native(maps: torch.Tensor, geometry: CaseGeometry = geometries[case]) -> np.ndarray:
+                    return np.clip(to_native(from_items(maps.numpy(), geometry), geometry), 0, 1).astype(np.float32)
+
+                affine = read_affine(cases_folder / case / IMAGE)
+                maps = discard(native(found.probabilities), dataset.evaluation.discard_below)
+                write_class_map(folder / f"{case}.nii.gz", maps, affine)
+                if dataset.evaluation.readers and found.samples is not None:
+                    labels_drawn = [search.argmax_labels(native(draw)) for draw in found.samples]
+                    (folder / paths.SAMPLES).mkdir(exist_ok=True)
+                    write_class_map(folder / paths.SAMPLES / f"{case}.nii.gz", np.stack(labels_drawn), affine)
         best, curve = find_threshold(counted, seen, index, labels, dataset)
     _write_rows(threshold, best)
     _write_rows(threshold_curve, curve)

@@ -41,11 +41,18 @@ def dice_at_thresholds(probabilities: np.ndarray, label: np.ndarray, levels: np.
     return np.divide(2.0 * above[1], total, out=np.full(count, np.nan), where=total > 0)
 
 
-def argmax_classes(probabilities: np.ndarray) -> np.ndarray:
-    """Binary class maps (K, ...) of foreground probabilities (K, ...); background is 1 - their sum and wins ties."""
+def argmax_labels(probabilities: np.ndarray) -> np.ndarray:
+    """Labels (...), uint8 0 .. K, of foreground probabilities (K, ...), K up to 255; background is 1 - their sum and
+    wins ties."""
     background = 1 - probabilities.sum(axis=0, keepdims=True, dtype=np.float64)
-    winner = np.concatenate([background, probabilities]).argmax(axis=0)
-    return winner[None] == np.arange(1, len(probabilities) + 1).reshape(-1, *[1] * (probabilities.ndim - 1))
+    return np.concatenate([background, probabilities]).argmax(axis=0).astype(np.uint8)
+
+
+def argmax_classes(probabilities: np.ndarray) -> np.ndarray:
+    """Binary class maps (K, ...) of foreground probabilities (K, ...), as :func:`argmax_labels` has them."""
+    return argmax_labels(probabilities)[None] == np.arange(1, len(probabilities) + 1).reshape(
+        -1, *[1] * (probabilities.ndim - 1)
+    )
 
 
 def dice(prediction: np.ndarray, label: np.ndarray) -> float:

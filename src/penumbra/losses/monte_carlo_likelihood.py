@@ -51,7 +51,7 @@ def monte_carlo_likelihood(
             "the loss monte_carlo_likelihood needs a distribution over logits"
             if output.distribution is None
             else "the loss monte_carlo_likelihood needs an activation that knows logarithms of probabilities",
-            cure="give the candidate `head: {low_rank_normal: {rank: 10}}` and the activation softmax or sigmoid",
+            cure="give the candidate `head: {name: low_rank_normal, rank: 10}` and the activation softmax or sigmoid",
         )
     logits = output.distribution.sample(samples, antithetic=antithetic)
     logarithms = output.log_outcomes(logits.flatten(0, 1))  # (M B, G, outcomes, ...)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,15 @@ import pandas as pd
 
 from penumbra.errors import PenumbraError
 from penumbra.files import write_table
+from penumbra.metrics.agreement import measure_readers
+from penumbra.metrics.binarisation import most_probable_class
 from penumbra.metrics.case import CaseMaps, measure_case
 from penumbra.metrics.inputs import (
     INFER,
     read_map,
+    read_readers,
     read_reference,
+    read_samples,
     read_threshold_curve,
     read_thresholds,
     read_truth,
@@ -58,6 +63,23 @@ def _read_case(
     return maps
 
 
+def _against_readers(
+    case: str, maps: CaseMaps, classes: list[str], dataset: Dataset, predictions: Path, cases_folder: Path
+) -> Iterator[Measured]:
+    readers = read_readers(cases_folder / case, case, classes)
+    samples = read_samples(predictions, case, classes)
+    shapes = {readers.shape[1:], maps.soft.shape[1:], *({samples.shape[1:]} if samples is not None else ())}
+    if len(shapes) > 1:
+        raise PenumbraError(
+            f"shapes (X, Y, Z) of readers, references and samples differ: {', '.join(map(str, sorted(shapes)))}",
+            file=predictions,
+            case=case,
+            cure=INFER,
+        )
+    prediction = most_probable_class(maps.probabilities) if maps.finite else None
+    yield from measure_readers(prediction, samples, readers, len(classes), by_slice=not dataset.geometry.volumetric)
+
+
 def evaluate(
     *,
     predictions: str | Path,
@@ -87,9 +109,9 @@ def evaluate(
     threshold_curve : csv with columns ``class``, ``threshold``, ``dice``, a row for each class and threshold tried.
     hard_labels : folder of the hard reference fusion's native maps; binarised at >= 0.5.
     soft_labels : folder of the soft reference fusion's native maps.
-    cases_folder : ingested cases; a phantom's true maps lie there.
+    cases_folder : ingested cases; a phantom's true maps lie there, with ``evaluation.readers`` the readers' too.
     split : json with the lists ``train``, ``validation`` and ``test``.
-    dataset : its classes and its ``evaluation`` are used.
+    dataset : its classes, its ``evaluation`` and whether it holds volumes are used.
     dataset_name, candidate_name, split_index : written into each row.
     out : the parquet file to write.
 
@@ -116,6 +138,9 @@ def evaluate(
         pool.add(maps)
         for row in measure_case(maps, thresholds, dataset.evaluation):
             note(case, "case", row)
+        if dataset.evaluation.readers:
+            for row in _against_readers(case, maps, classes, dataset, folders[0], folders[3]):
+                note(case, "case", row)
     for row in (*pool.rows(), *measure_threshold_curve(curve, tried)):
         note(ALL_CASES, "run", row)
     columns = ["case", "scope", "target", "metric", "bin", "value", "n", "status"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from penumbra.data.case import read_class_map
+from penumbra import paths
+from penumbra.data.case import natural, read_class_map, read_nifti
 from penumbra.errors import PenumbraError
 
 INFER = "remove the run's predictions, so that its inference is done again"
@@ -50,6 +51,47 @@ def read_truth(folder: Path, name: str, case: str, classes: list[str]) -> np.nda
     path = folder / f"true-{name}.nii.gz"
     what = f"true {name.replace('-', ' ')}"
     return read_reference(path, case, classes, what, INGEST) if path.exists() else None
+
+
+def _read_labels(path: Path, case: str, classes: list[str], what: str, cure: str) -> np.ndarray:
+    """Label maps of one file, uint8 0..K."""
+    array, _ = read_nifti(path)
+    labels = array.astype(np.uint8)
+    if array.size == 0 or not np.array_equal(labels, array) or labels.max() > len(classes):
+        problem = f"the {what} holds values other than 0 .. {len(classes)} (background, {', '.join(classes)})"
+        raise PenumbraError(problem, file=path, case=case, cure=cure)
+    return labels
+
+
+def read_readers(folder: Path, case: str, classes: list[str]) -> np.ndarray:
+    """The label maps ``(R, X, Y, Z)`` uint8 of all readers of an ingested case, ``rater-<n>.nii.gz``.
+
+    Raises
+    ------
+    PenumbraError : there is none, they differ in shape, or hold a label without a class.
+    """
+    files = sorted(folder.glob("rater-*.nii.gz"), key=lambda path: natural(path.name))
+    maps = [_read_labels(path, case, classes, "reader's annotation", INGEST) for path in files]
+    if not maps or len({array.shape for array in maps}) > 1:
+        raise PenumbraError("the case has no rater-<n>.nii.gz of one shape", file=folder, case=case, cure=INGEST)
+    return np.stack(maps)
+
+
+def read_samples(predictions: Path, case: str, classes: list[str]) -> np.ndarray | None:
+    """The samples ``(S, X, Y, Z)`` uint8 of a case; None where the method draws none.
+
+    Raises
+    ------
+    PenumbraError : other cases have samples and this one has not, or a file holds a label without a class.
+    """
+    folder = predictions / paths.SAMPLES
+    if not folder.exists():
+        return None
+    path = folder / f"{case}.nii.gz"
+    if not path.exists():
+        raise PenumbraError("there are no samples of a test case", file=path, case=case, cure=INFER)
+    labels = _read_labels(path, case, classes, "samples", INFER)
+    return np.moveaxis(labels if labels.ndim == 4 else labels[..., None], 3, 0)
 
 
 def _read_table(path: Path, *numbers: str) -> pd.DataFrame:

@@ -85,6 +85,13 @@ METRICS: dict[str, Metric] = {
     "nonzero_count": Metric("Voxels above 0 in bin of their value", "voxel", "none"),
     "threshold_dice": Metric("Dice score by threshold, training and validation cases", "fraction", "none"),
     "threshold_dice_range": Metric("Range of the Dice score over thresholds", "fraction", "low", 0.0),
+    "ged": Metric("Squared generalised energy distance", "1 - IoU", "low", 0.0),
+    "sample_diversity": Metric("Diversity of the samples", "1 - IoU", "none"),
+    "reader_diversity": Metric("Diversity of the readers", "1 - IoU", "none"),
+    "matched_iou": Metric("Hungarian-matched IoU", "fraction", "high", 1.0),
+    "maximum_dice": Metric("Maximum Dice matching", "fraction", "high", 1.0),
+    "reader_dice": Metric("Dice score against each reader", "fraction", "high", 1.0),
+    "reader_dice_annotated": Metric("Dice score against each reader who marked something", "fraction", "high", 1.0),
     "composite": Metric("Composite score", "sum of z-scores", "high"),
 }
 

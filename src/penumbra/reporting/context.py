@@ -187,7 +187,7 @@ FRAMEWORKS = {"Conv": "Conventional", "Hard": "Hard labels", "Soft": "Soft label
 
 
 def candidate_infos(labels: Mapping[str, str], frameworks: Mapping[str, str] | None = None) -> dict[str, CandidateInfo]:
-    """Group candidates by what their labels hold before the first hyphen: ``Conv-STAPLE`` is STAPLE of Conventional.
+    """Group candidates by the word before the first hyphen of their labels: ``Conv-STAPLE`` is STAPLE of Conventional.
 
     A label whose prefix no other label shares stands in a group without a title.
     """
@@ -196,7 +196,7 @@ def candidate_infos(labels: Mapping[str, str], frameworks: Mapping[str, str] | N
     infos = {}
     for name, label in labels.items():
         prefix, _, rest = label.partition("-")
-        grouped = bool(rest) and shared[prefix] > 1
+        grouped = bool(rest) and shared[prefix] > 1 and " " not in prefix
         infos[name] = CandidateInfo(
             name=name,
             label=label,

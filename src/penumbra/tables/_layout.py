@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from penumbra.metrics.rows import IMAGE
 from penumbra.reporting.context import CandidateInfo, DatasetInfo, StudyContext, StudyData, target_title
 from penumbra.reporting.estimators import UNIT_FACTORS, Estimate, estimate_of, significance_marks
 from penumbra.reporting.numbers import CellIndex, Shown, row_filter
@@ -188,7 +189,9 @@ def _published(published: pd.DataFrame | None, tables: Sequence[str], column: Co
     if published is None or published.empty or column.quantity.published is None:
         return None
     name, metric = column.dataset.published_name, column.quantity.published
-    rows = _pick(published, dataset=name, target=column.target, metric=metric)
+    rows = _pick(published, dataset=name, metric=metric)
+    # What a paper gives of the image as a whole, all classes and cases, it lists under either name.
+    rows = rows[rows["target"].isin({column.target, "all"} if column.target == IMAGE else {column.target})]
     return rows[rows["table"].astype(str).isin(tables)]
 
 

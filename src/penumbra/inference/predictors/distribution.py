@@ -35,7 +35,7 @@ def build(
             if output.distribution is None:
                 raise PenumbraError(
                     "the predictor distribution needs a distribution over logits",
-                    cure="give the candidate `head: {low_rank_normal: {rank: 10}}`, or the predictor single_pass",
+                    cure="give the candidate `head: {name: low_rank_normal, rank: 10}`, or the predictor single_pass",
                 )
             logits = output.distribution.sample(samples)
             drawn = model.activation(logits.flatten(0, 1)).reshape(samples, *output.probabilities.shape)
