@@ -151,8 +151,11 @@ def test_samples_are_kept_as_native_labels_where_readers_are_compared(tmp_path, 
     for case in data.parts["test"]:
         file = folder / "samples" / f"{case}.nii.gz"
         assert file.read_bytes() == (again / "samples" / f"{case}.nii.gz").read_bytes()
+    predict = predictor_of(data, candidate, compared, weights)
+    with_samples, without = predict("case-5", sampled=True), predict("case-5")
+    assert without.samples is None and torch.equal(with_samples.probabilities, without.probabilities)
     geometry = read_geometries(data.prepared / "geometry.json")["case-5"]
-    drawn = predictor_of(data, candidate, compared, weights)("case-5").samples.numpy()
+    drawn = predictor_of(data, candidate, compared, weights)("case-5", sampled=True).samples.numpy()
     written = read_class_map(folder / "samples" / "case-5.nii.gz")
     assert written.shape[0] == 7 and set(np.unique(written)) <= {0, 1, 2} and len({m.tobytes() for m in written}) > 1
     for labels, maps in zip(written, drawn, strict=True):

@@ -109,7 +109,7 @@ def plain(model_file, candidate, dataset, images):
 
 def test_single_pass_is_the_mean_over_members(world):
     data, candidate, dataset, weights = world(members=3)
-    found = predictor_of(data, candidate, dataset, weights)("case-2")
+    found = predictor_of(data, candidate, dataset, weights)("case-2", sampled=True)
     each = np.stack([plain(w, candidate, dataset, data.images[8:12]) for w in weights])
     assert np.ptp(each, axis=0).max() > 0.01
     np.testing.assert_allclose(found.probabilities.numpy(), each.mean(axis=0), atol=1e-5)
@@ -138,7 +138,12 @@ def test_batches_are_consecutive_slices_of_one_case(world, monkeypatch):
     def build(kind, name, options=None, **context):
         if kind != "predictor":
             return real(kind, name, options, **context)
-        return lambda models, images: seen.append(images.clone()) or Prediction(torch.zeros(len(images), 1, 16, 12))
+
+        def predict(models, images, *, sampled):
+            seen.append(images.clone())
+            return Prediction(torch.zeros(len(images), 1, 16, 12))
+
+        return predict
 
     real = parts.build
     monkeypatch.setattr(parts, "build", build)
@@ -160,7 +165,7 @@ def test_predictors_that_draw_repeat_by_case(world, monkeypatch):
     def build(kind, name, options=None, **context):
         if kind != "predictor":
             return real(kind, name, options, **context)
-        return lambda models, images: Prediction(torch.rand(len(images), 1, 16, 12))
+        return lambda models, images, *, sampled: Prediction(torch.rand(len(images), 1, 16, 12))
 
     real = parts.build
     monkeypatch.setattr(parts, "build", build)

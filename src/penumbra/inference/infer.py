@@ -15,9 +15,9 @@ the thesis searched in native space. The label there is the prepared hard refere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -36,7 +36,13 @@ from penumbra.training.slices import Index, open_array, read_index, read_split
 if TYPE_CHECKING:
     from penumbra.config.models import Candidate, Dataset
 
-CasePredictor = Callable[[str], Prediction]
+
+class CasePredictor(Protocol):
+    """Predicts a case by its name."""
+
+    def __call__(self, case: str, *, sampled: bool = False) -> Prediction:
+        """Maps of a case in prepared space; with samples, where the method has any, if they are asked for."""
+        ...
 
 
 def case_predictor(
@@ -71,7 +77,7 @@ def case_predictor(
         len(dataset.classes),
     )
 
-    def of_case(case: str) -> Prediction:
+    def of_case(case: str, *, sampled: bool = False) -> Prediction:
         rows = index.rows([case])
         seen = np.flatnonzero(~index.constant[rows])
         torch.manual_seed(torch_seed(seed, "prediction", *names, case))
@@ -79,8 +85,8 @@ def case_predictor(
         with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             for k in range(0, len(seen), size):
                 batch = torch.from_numpy(np.ascontiguousarray(images[rows[seen[k : k + size]]], np.float32))
-                found = predict(models, batch.to(device).contiguous(memory_format=layout))
-                samples = None if found.samples is None else found.samples.float().cpu()
+                found = predict(models, batch.to(device).contiguous(memory_format=layout), sampled=sampled)
+                samples = None if found.samples is None or not sampled else found.samples.float().cpu()
                 maps.append(Prediction(found.probabilities.float().cpu(), samples))
         probabilities = torch.zeros(len(rows), classes, *images.shape[2:])
         drawn = [m.samples for m in maps if m.samples is not None]
@@ -214,16 +220,16 @@ def infer(
     with Progress(len(cases["test"]) + len(seen), title, unit="cases") as progress:
         done = 0
 
-        def counted(case: str) -> Prediction:
+        def counted(case: str, *, sampled: bool = False) -> Prediction:
             nonlocal done
-            found = predict(case)
+            found = predict(case, sampled=sampled)
             done += 1
             progress.update(done)
             return found
 
         with atomic_folder(predictions) as folder:
             for case in cases["test"]:
-                found = counted(case)
+                found = counted(case, sampled=dataset.evaluation.readers)
 
                 def native(maps: torch.Tensor, geometry: CaseGeometry = geometries[case]) -> np.ndarray:
                     return np.clip(to_native(from_items(maps.numpy(), geometry), geometry), 0, 1).astype(np.float32)
@@ -231,7 +237,7 @@ def infer(
                 affine = read_affine(cases_folder / case / IMAGE)
                 maps = discard(native(found.probabilities), dataset.evaluation.discard_below)
                 write_class_map(folder / f"{case}.nii.gz", maps, affine)
-                if dataset.evaluation.readers and found.samples is not None:
+                if found.samples is not None:
                     labels_drawn = [search.argmax_labels(native(draw)) for draw in found.samples]
                     (folder / paths.SAMPLES).mkdir(exist_ok=True)
                     write_class_map(folder / paths.SAMPLES / f"{case}.nii.gz", np.stack(labels_drawn), affine)

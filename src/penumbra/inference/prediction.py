@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -24,4 +25,9 @@ class Prediction:
     samples: torch.Tensor | None = None
 
 
-Predictor = Callable[[Sequence[Model], torch.Tensor], Prediction]
+class Predictor(Protocol):
+    """What a predictor part builds."""
+
+    def __call__(self, models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
+        """The prediction of images (B, C, ...) by all members; samples may be left out where they are not asked for."""
+        ...

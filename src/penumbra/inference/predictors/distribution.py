@@ -28,7 +28,7 @@ def build(
     samples : draws of each member. probabilities : what the probability map is.
     """
 
-    def predict(models: Sequence[Model], images: torch.Tensor) -> Prediction:
+    def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         maps, draws = [], []
         for model in models:
             output = model(images)
@@ -37,10 +37,13 @@ def build(
                     "the predictor distribution needs a distribution over logits",
                     cure="give the candidate `head: {name: low_rank_normal, rank: 10}`, or the predictor single_pass",
                 )
+            if not sampled and probabilities == "mean_logits":
+                maps.append(output.probabilities)
+                continue
             logits = output.distribution.sample(samples)
             drawn = model.activation(logits.flatten(0, 1)).reshape(samples, *output.probabilities.shape)
             draws.append(drawn)
             maps.append(output.probabilities if probabilities == "mean_logits" else drawn.mean(dim=0))
-        return Prediction(probabilities=torch.stack(maps).mean(dim=0), samples=torch.cat(draws))
+        return Prediction(torch.stack(maps).mean(dim=0), torch.cat(draws) if draws else None)
 
     return predict

@@ -42,8 +42,9 @@ def build(*, samples: Annotated[int, Field(ge=1)] = 100) -> Predictor:
     samples : draws of each member.
     """
 
-    def predict(models: Sequence[Model], images: torch.Tensor) -> Prediction:
+    def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         maps = [model(images).probabilities for model in models]
-        return Prediction(torch.stack(maps).mean(dim=0), torch.cat([draw(each, samples) for each in maps]))
+        drawn = torch.cat([draw(each, samples) for each in maps]) if sampled else None
+        return Prediction(torch.stack(maps).mean(dim=0), drawn)
 
     return predict

@@ -54,7 +54,7 @@ def build(
 
         return rounded
 
-    def predict(models: Sequence[Model], images: torch.Tensor) -> Prediction:
+    def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         from monai.inferers import sliding_window_inference
 
         if len(window) != images.ndim - 2:
