@@ -14,12 +14,11 @@ from penumbra.tables._layout import Quantity, Table, TableFunction, fill
 
 NEEDS = ("metrics", "tests", "published")
 
-_ERROR = "published: ± is the standard error over readings of all slices and readers, not the deviation over splits."
 _QUANTITIES = (
-    Quantity("reader_dice", "DSC", "%", 1.0, 100.0, 1, "image", "dsc", _ERROR),
-    Quantity("reader_dice_annotated", "DSC_nod", "%", 1.0, 100.0, 1, "image", "dsc_nodule", _ERROR),
-    Quantity("ged", "GED²", "1 - IoU", 0.0, 1.0, 3, "image", "ged_squared", _ERROR),
-    Quantity("sample_diversity", "Diversity", "1 - IoU", None, 1.0, 3, "image", "sample_diversity", _ERROR),
+    Quantity("reader_dice", "DSC", "%", 1.0, 100.0, 1, "image", "dsc"),
+    Quantity("reader_dice_annotated", "DSC_nod", "%", 1.0, 100.0, 1, "image", "dsc_nodule"),
+    Quantity("ged", "GED²", "1 - IoU", 0.0, 1.0, 3, "image", "ged_squared"),
+    Quantity("sample_diversity", "Diversity", "1 - IoU", None, 1.0, 3, "image", "sample_diversity"),
     Quantity("reader_diversity", "Readers' diversity", "1 - IoU", None, 1.0, 3, "image"),
 )
 _MATCHED = (
