@@ -15,7 +15,8 @@ from penumbra.data.case import read_class_map, write_nifti
 from penumbra.data.geometry import from_items, read_geometries, to_native
 from penumbra.errors import PenumbraError
 from penumbra.inference.predictors.independent_draws import draw
-from penumbra.metrics.agreement import READERS, SAMPLED, measure_readers
+from penumbra.metrics.agreement import READERS, SAMPLED, SPREAD, measure_readers
+from penumbra.metrics.distribution import sample_scores
 from penumbra.metrics.evaluate import evaluate
 from penumbra.metrics.measurement import BOTH_EMPTY, NOT_FINITE, REFERENCE_EMPTY
 
@@ -80,7 +81,12 @@ def test_brute_force(rng, classes, by_slice):
     assert found["reader_dice"].n == len(dice)
     assert found["reader_dice_annotated"].measurement.value == pytest.approx(np.mean(marked), abs=1e-12)
     assert found["reader_dice_annotated"].n == len(marked)
-    assert set(found) == {*SAMPLED, *READERS}
+    assert set(found) == {*SAMPLED, *SPREAD, *READERS}
+    each = [sample_scores(samples[i], reader, prediction[i], classes) for i in items for reader in readers[i]]
+    for name, values in zip(SPREAD, ([s.better for s in each], [s.upper for s in each]), strict=True):
+        values = np.array(values)[~np.isnan(values)]
+        assert found[name].measurement.value == pytest.approx(values.mean(), abs=1e-12)
+        assert found[name].n == len(values)
 
 
 def test_without_samples_the_prediction_is_the_only_one(rng):
@@ -95,6 +101,7 @@ def test_nothing_marked_anywhere_agrees_and_has_no_dice():
     found = measured(nothing[0], nothing, nothing, 1, by_slice=True)
     assert found["ged"].measurement.value == 0 and found["matched_iou"].measurement.value == 1
     assert found["reader_dice"].measurement.status == BOTH_EMPTY
+    assert {found[name].measurement.status for name in SPREAD} == {BOTH_EMPTY}
     assert found["reader_dice_annotated"].measurement.status == REFERENCE_EMPTY
     some = nothing[0].copy()
     some[0, 0, 0] = 1
@@ -107,7 +114,7 @@ def test_probabilities_that_are_not_finite_leave_all_undefined():
     nothing = np.zeros((4, 3, 3, 2), np.uint8)
     found = measured(None, nothing, nothing, 1, by_slice=True)
     assert {row.measurement.status for row in found.values()} == {NOT_FINITE}
-    assert set(found) == {*SAMPLED, *READERS}
+    assert set(found) == {*SAMPLED, *SPREAD, *READERS}
 
 
 def test_independent_draws_have_the_marginals_of_the_map_and_nothing_in_common(rng):
@@ -187,8 +194,8 @@ def test_rows_of_a_run_hold_what_is_measured_of_its_files(compared):
     found, _, measure = compared
     table = measure()
     plain = found.evaluate(out=found.folder / "plain.parquet")
-    more = table[table["metric"].isin(SAMPLED + READERS)]
-    assert len(more) == len(found.cases) * 7 and set(more["target"]) == {"image"} and set(more["scope"]) == {"case"}
+    more = table[table["metric"].isin(SAMPLED + SPREAD + READERS)]
+    assert len(more) == len(found.cases) * 9 and set(more["target"]) == {"image"} and set(more["scope"]) == {"case"}
     pd.testing.assert_frame_equal(table.drop(more.index).reset_index(drop=True), plain)
     from penumbra.data.case import read_nifti
 

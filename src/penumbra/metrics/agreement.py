@@ -5,6 +5,9 @@ into slices, a sample is one of a slice: two slices of a case are drawn independ
 slice and the case's value is the mean over its slices; Dice scores, as in the paper, are pooled over all pairs of slice
 and reader that are not empty on both sides. Where the data set holds whole volumes, a case is one item.
 
+How the samples' own Dice scores spread about the prediction's (the paper's figure 5) is taken for each item and reader,
+as :func:`penumbra.metrics.distribution.sample_scores` does, and averaged over the pairs where it is defined.
+
 Without samples the prediction stands as the only one, as for the paper's deterministic baseline: its diversity is 0.
 """
 
@@ -14,7 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from penumbra.metrics.distribution import Comparison
+from penumbra.metrics.distribution import Comparison, class_mean
 from penumbra.metrics.measurement import (
     BOTH_EMPTY,
     NO_VOXEL,
@@ -26,7 +29,9 @@ from penumbra.metrics.measurement import (
 )
 
 SAMPLED = ("ged", "sample_diversity", "reader_diversity", "matched_iou", "maximum_dice")
+SPREAD = ("samples_better", "sample_dice_upper")
 READERS = ("reader_dice", "reader_dice_annotated")
+QUANTILE = 0.95
 
 
 def measure_readers(
@@ -43,19 +48,22 @@ def measure_readers(
 
     Yields
     ------
-    :data:`SAMPLED` with ``n`` the number of items, :data:`READERS` with ``n`` the number of Dice scores.
+    :data:`SAMPLED` with ``n`` the number of items, :data:`SPREAD` with that of pairs of item and reader,
+    :data:`READERS` with that of Dice scores.
 
     Raises
     ------
     ValueError, TypeError : shapes differ or labels are none, as :func:`penumbra.metrics.distribution.pair_counts`.
     """
     if prediction is None:
-        for name in SAMPLED + READERS:
+        for name in SAMPLED + SPREAD + READERS:
             yield Measured(None, name, None, undefined(NOT_FINITE), 0)
         return
     drawn = prediction[None] if samples is None else samples
     items = range(prediction.shape[-1]) if by_slice else (slice(None),)
     rows, scores, marked = [], [], []
+    better: list[float] = []
+    upper: list[float] = []
     for item in items:
         compared = Comparison(drawn[..., item], readers[..., item], classes)
         found = compared.agreement()
@@ -63,12 +71,20 @@ def measure_readers(
             (found.ged, found.diversity, found.reader_diversity, compared.matched_iou(), compared.maximum_dice())
         )
         alone = Comparison(prediction[None][..., item], readers[..., item], classes)
-        scores.append(alone.sample_dice()[:, 0].ravel())
+        own = alone.sample_dice()
+        for draws, mean in zip(class_mean(compared.sample_dice(), "skip").T, class_mean(own, "skip")[0], strict=True):
+            if (draws := draws[~np.isnan(draws)]).size:
+                upper.append(float(np.quantile(draws, QUANTILE)))
+                better += [] if np.isnan(mean) else [float((draws > mean).mean())]
+        scores.append(own[:, 0].ravel())
         marked.append(alone.counts.sizes()[:, 1:].ravel() > 0)
     for name, values in zip(SAMPLED, np.array(rows).reshape(-1, len(SAMPLED)).T, strict=True):
         yield Measured(
             None, name, None, Measurement(float(values.mean())) if len(rows) else undefined(NO_VOXEL), len(rows)
         )
+    for name, pairs in zip(SPREAD, (better, upper), strict=True):
+        spread = Measurement(float(np.mean(pairs))) if pairs else undefined(BOTH_EMPTY)
+        yield Measured(None, name, None, spread, len(pairs))
     dice, annotated = np.concatenate([[], *scores]), np.concatenate([np.zeros(0, bool), *marked])
     defined = ~np.isnan(dice)
     for name, kept, reason in (

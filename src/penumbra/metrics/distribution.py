@@ -49,7 +49,7 @@ class PairCounts:
 
         NaN where ``absent`` is ``"skip"`` and neither map has any foreground.
         """
-        return _class_mean(self.class_overlaps(overlap), absent)
+        return class_mean(self.class_overlaps(overlap), absent)
 
     def class_overlaps(self, overlap: Overlap = "iou") -> np.ndarray:
         """Overlap of every pair and class, ``(K, N, N)`` float64 in [0, 1]; NaN where neither map has the class."""
@@ -59,7 +59,8 @@ class PairCounts:
         return np.divide(above, below, out=np.full(total.shape, np.nan), where=total > 0)
 
 
-def _class_mean(overlaps: np.ndarray, absent: Absent) -> np.ndarray:
+def class_mean(overlaps: np.ndarray, absent: Absent) -> np.ndarray:
+    """Mean of overlaps ``(K, ...)`` over classes; NaN, a class that neither map has, counts as ``absent`` says."""
     missing = np.isnan(overlaps)
     if absent == "one":
         return np.where(missing, 1.0, overlaps).mean(axis=0)
@@ -284,7 +285,7 @@ def sample_scores(
     samples : label maps ``(N, ...)``; reference, mean_prediction : label maps ``(...)`` of the same grid.
     """
     both = pair_counts(reference[None], mean_prediction[None], samples, classes=classes)
-    scores = _class_mean(both.class_overlaps("dice")[:, 0, 1:], "skip")
+    scores = class_mean(both.class_overlaps("dice")[:, 0, 1:], "skip")
     mean, scores = scores[0], scores[1:]
     scored = scores[~np.isnan(scores)]
     if not scored.size:

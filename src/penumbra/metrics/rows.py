@@ -90,6 +90,8 @@ METRICS: dict[str, Metric] = {
     "reader_diversity": Metric("Diversity of the readers", "1 - IoU", "none"),
     "matched_iou": Metric("Hungarian-matched IoU", "fraction", "high", 1.0),
     "maximum_dice": Metric("Maximum Dice matching", "fraction", "high", 1.0),
+    "samples_better": Metric("Samples better than the prediction", "fraction", "none"),
+    "sample_dice_upper": Metric("95 % quantile of the samples' Dice score", "fraction", "high", 1.0),
     "reader_dice": Metric("Dice score against each reader", "fraction", "high", 1.0),
     "reader_dice_annotated": Metric("Dice score against each reader who marked something", "fraction", "high", 1.0),
     "composite": Metric("Composite score", "sum of z-scores", "high"),
