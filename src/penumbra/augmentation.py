@@ -85,8 +85,8 @@ def affine_parameters(
 def sampling_grid(theta: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """Where each point of the output takes its value, (B, ..., d), from maps ``theta`` (B, d, d + 1) of d sides.
 
-    It is torch's ``affine_grid(align_corners=False)``, on a CPU to the bit and in a sixth of its time, which goes into
-    a product of matrices that are three numbers wide.
+    It is torch's ``affine_grid(align_corners=False)``, on a CPU in a sixth of its time, which goes into a product of
+    matrices three numbers wide; equal to it but for the order of that product's sum, which the machine chooses.
     """
     if theta.device.type != "cpu":
         return torch.nn.functional.affine_grid(theta, [len(theta), 1, *size], align_corners=False)

@@ -60,9 +60,9 @@ class Finished:
 def context() -> StudyContext:
     """Two data sets, the first under two presets."""
     plain = synthetic.context(splits=6, other_splits=3)
-    closed = {"last_bin": "closed", "squared_error": "voxels", "binarisation": "threshold"}
+    closed = {"last_bin": "closed", "squared_error": "voxels", "binarisation": "threshold", "readers": True}
     sound = replace(plain.datasets["scgm"], name="scgm.sound", preset="sound", evaluation=closed)
-    first = replace(plain.datasets["scgm"], evaluation={"binarisation": "threshold"})
+    first = replace(plain.datasets["scgm"], evaluation={"binarisation": "threshold", "readers": True})
     return replace(plain, datasets={**plain.datasets, "scgm": first, "scgm.sound": sound})
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from penumbra.data.case import CaseRow, write_cases_table, write_class_map, write_nifti
+from penumbra.metrics.agreement import READERS, SAMPLED, SPREAD
 from penumbra.metrics.rows import METRICS, row_names
 from penumbra.reporting.context import DatasetInfo, StudyContext, candidate_infos
 
@@ -23,6 +24,7 @@ LABELS = {
     "softseg-random": "SoftSeg-RandomSampling",
 }
 LESIONS = {"convention": "released", "overlap": 3, "size_edges": [20, 100], "connectivity": 18, "wrap_labels": False}
+AGREEMENT = [*SAMPLED, *SPREAD, *READERS]
 SHARPNESS = {
     "conv-staple": 0.9,
     "conv-average": 0.8,
@@ -46,7 +48,7 @@ def context(splits: int = 8, other_splits: int = 5) -> StudyContext:
                 ("gray_matter", "white_matter"),
                 tuple(range(splits)),
                 contrasts=("T2star",),
-                evaluation={"binarisation": "argmax"},
+                evaluation={"binarisation": "argmax", "readers": True},
             ),
             "ms_brain": DatasetInfo(
                 "ms_brain",
@@ -54,7 +56,7 @@ def context(splits: int = 8, other_splits: int = 5) -> StudyContext:
                 ("lesion",),
                 tuple(range(other_splits)),
                 contrasts=("T2star",),
-                evaluation={"binarisation": "threshold", "remove_small": 3, "lesions": LESIONS},
+                evaluation={"binarisation": "threshold", "remove_small": 3, "lesions": LESIONS, "readers": True},
             ),
         },
         candidates=candidate_infos(LABELS),
@@ -98,6 +100,8 @@ def _rows(rng: np.random.Generator, dataset: DatasetInfo, candidate: str, split:
                 "entropy_error": abs(predicted - entropy),
                 "entropy_error_per_voxel": abs(predicted - entropy) / 4000,
             }
+            if target == "image":
+                case_rows |= dict(zip(AGREEMENT, rng.uniform(0.1, 0.9, len(AGREEMENT)), strict=True))
             rows += [
                 base | {"case": case, "scope": "case", "target": target, "metric": m, "value": v}
                 for m, v in case_rows.items()

@@ -176,8 +176,11 @@ def test_draws_for_slices_are_what_they_were(rng):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(128, 128), (17, 40), (1, 9), (8, 12, 10), (40, 56, 40)])
-def test_the_grid_is_torchs_to_the_bit(rng, size, dtype):
+def test_the_grid_is_torchs_but_for_the_order_of_a_sum(rng, size, dtype):
     for count in (1, 8):
         theta = torch.from_numpy(rng.normal(size=(count, len(size), len(size) + 1))).to(dtype)
         expected = torch.nn.functional.affine_grid(theta, [count, 2, *size], align_corners=False)
-        assert torch.equal(sampling_grid(theta, size), expected)
+        # A sum of d + 1 products, each no larger than its factor of the map.
+        error = (sampling_grid(theta, size) - expected).abs()
+        bound = 2 * theta.shape[-1] * torch.finfo(dtype).eps * theta.abs().sum(dim=-1)
+        assert (error <= bound.view(count, *[1] * len(size), len(size))).all()
