@@ -1,6 +1,5 @@
 """Predictions and samples against each reader: brute force, files, and what is wrong with them."""
 
-import json
 from itertools import product
 from types import SimpleNamespace
 
@@ -11,14 +10,14 @@ import torch
 
 from penumbra import parts
 from penumbra.config.models import Candidate
-from penumbra.data.case import read_class_map, write_nifti
+from penumbra.data.case import read_class_map, read_nifti, write_nifti
 from penumbra.data.geometry import from_items, read_geometries, to_native
 from penumbra.errors import PenumbraError
 from penumbra.inference.predictors.independent_draws import draw
 from penumbra.metrics.agreement import READERS, SAMPLED, SPREAD, measure_readers
 from penumbra.metrics.distribution import sample_scores
-from penumbra.metrics.evaluate import evaluate
 from penumbra.metrics.measurement import BOTH_EMPTY, NOT_FINITE, REFERENCE_EMPTY
+from penumbra.training.model import build_model, copy_state, save_weights
 
 from .small_training import make_dataset
 from .test_evaluate import Run
@@ -147,8 +146,6 @@ def test_samples_are_kept_as_native_labels_where_readers_are_compared(tmp_path, 
     data, candidate, _, weights = world(classes=2, activation="softmax")
     candidate = Candidate.model_validate({**candidate.model_dump(), "head": head, "predictor": predictor})
     if head != "logits":
-        from penumbra.training.model import build_model, copy_state, save_weights
-
         model = build_model(candidate, make_dataset(1, 2))
         save_weights(weights[0], copy_state(model))
     plain, compared = make_dataset(1, 2), make_dataset(1, 2, readers=True)
@@ -162,7 +159,7 @@ def test_samples_are_kept_as_native_labels_where_readers_are_compared(tmp_path, 
     with_samples, without = predict("case-5", sampled=True), predict("case-5")
     assert without.samples is None and torch.equal(with_samples.probabilities, without.probabilities)
     geometry = read_geometries(data.prepared / "geometry.json")["case-5"]
-    drawn = predictor_of(data, candidate, compared, weights)("case-5", sampled=True).samples.numpy()
+    drawn = with_samples.samples.numpy()
     written = read_class_map(folder / "samples" / "case-5.nii.gz")
     assert written.shape[0] == 7 and set(np.unique(written)) <= {0, 1, 2} and len({m.tobytes() for m in written}) > 1
     for labels, maps in zip(written, drawn, strict=True):
@@ -197,8 +194,6 @@ def test_rows_of_a_run_hold_what_is_measured_of_its_files(compared):
     more = table[table["metric"].isin(SAMPLED + SPREAD + READERS)]
     assert len(more) == len(found.cases) * 9 and set(more["target"]) == {"image"} and set(more["scope"]) == {"case"}
     pd.testing.assert_frame_equal(table.drop(more.index).reset_index(drop=True), plain)
-    from penumbra.data.case import read_nifti
-
     cases = found.folder / "cases"
     for case in found.cases:
         readers = np.stack([read_nifti(cases / case / f"rater-{n}.nii.gz")[0] for n in (1, 2, 3)]).astype(np.uint8)
@@ -229,4 +224,3 @@ def test_what_is_wrong_is_told_and_nothing_written(compared, break_it, words):
     for word in words:
         assert word in str(told.value)
     assert not (found.folder / "metrics.parquet").exists()
-    assert json.loads((found.folder / "split.json").read_text())["test"] and callable(evaluate)

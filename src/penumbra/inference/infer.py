@@ -28,6 +28,7 @@ from penumbra.errors import PenumbraError
 from penumbra.files import atomic_folder, write_text
 from penumbra.inference import threshold as search
 from penumbra.inference.prediction import Prediction
+from penumbra.metrics.binarisation import most_probable_class
 from penumbra.progress import Progress
 from penumbra.seeds import torch_seed
 from penumbra.training.model import build_model, load_weights, memory_format
@@ -238,7 +239,7 @@ def infer(
                 maps = discard(native(found.probabilities), dataset.evaluation.discard_below)
                 write_class_map(folder / f"{case}.nii.gz", maps, affine)
                 if found.samples is not None:
-                    labels_drawn = [search.argmax_labels(native(draw)) for draw in found.samples]
+                    labels_drawn = [most_probable_class(native(draw)).astype(np.uint8) for draw in found.samples]
                     (folder / paths.SAMPLES).mkdir(exist_ok=True)
                     write_class_map(folder / paths.SAMPLES / f"{case}.nii.gz", np.stack(labels_drawn), affine)
         best, curve = find_threshold(counted, seen, index, labels, dataset)

@@ -12,6 +12,8 @@ import warnings
 
 import numpy as np
 
+from penumbra.metrics.binarisation import most_probable_class
+
 
 def thresholds(step: float) -> np.ndarray:
     """``arange(0, 1, step)[1:]``, rounded to ten decimals, so that 0.15 is 0.15."""
@@ -41,18 +43,10 @@ def dice_at_thresholds(probabilities: np.ndarray, label: np.ndarray, levels: np.
     return np.divide(2.0 * above[1], total, out=np.full(count, np.nan), where=total > 0)
 
 
-def argmax_labels(probabilities: np.ndarray) -> np.ndarray:
-    """Labels (...), uint8 0 .. K, of foreground probabilities (K, ...), K up to 255; background is 1 - their sum and
-    wins ties."""
-    background = 1 - probabilities.sum(axis=0, keepdims=True, dtype=np.float64)
-    return np.concatenate([background, probabilities]).argmax(axis=0).astype(np.uint8)
-
-
 def argmax_classes(probabilities: np.ndarray) -> np.ndarray:
-    """Binary class maps (K, ...) of foreground probabilities (K, ...), as :func:`argmax_labels` has them."""
-    return argmax_labels(probabilities)[None] == np.arange(1, len(probabilities) + 1).reshape(
-        -1, *[1] * (probabilities.ndim - 1)
-    )
+    """Binary class maps (K, ...) of foreground probabilities (K, ...), see :func:`most_probable_class`."""
+    classes = np.arange(1, len(probabilities) + 1).reshape(-1, *[1] * (probabilities.ndim - 1))
+    return most_probable_class(probabilities)[None] == classes
 
 
 def dice(prediction: np.ndarray, label: np.ndarray) -> float:
