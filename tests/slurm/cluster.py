@@ -164,6 +164,11 @@ class Cluster:
         ]
         return "\n".join(tails)
 
+    def report(self) -> str:
+        """What the cluster says of its node and its jobs, and the end of its logs."""
+        commands = (["squeue", "--long"], ["sinfo", "--long", "--Node"], ["sinfo", "--list-reasons"])
+        return "\n".join([*(self.run(*command, check=False) for command in commands), self.logs()])
+
     def _until(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not ready():
@@ -252,6 +257,10 @@ class Cluster:
     def start_node(self) -> None:
         """Start slurmd and wait until its node takes jobs."""
         self._daemon("slurmd", "slurmd", "-D", "-N", self.host)
+        self.wait_for_node()
+
+    def wait_for_node(self) -> None:
+        """Wait until the node takes jobs."""
         self._until("the node", lambda: self.run("sinfo", "-h", "-o", "%T", check=False).strip() in ("idle", "mixed"))
 
     def stop_daemon(self, name: str) -> None:
@@ -268,6 +277,21 @@ class Cluster:
         for process in [*running, *lost]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+    def empties(self, seconds: float = 90) -> bool:
+        """Whether no job is left soon; one whose controller was away when it ended takes a minute to be forgotten."""
+        end = time.monotonic() + seconds
+        while self.run("squeue", "--noheader", check=False):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.5)
+        return True
+
+    def clear(self) -> None:
+        """Take away all jobs, whatever state they are in, and start the node anew."""
+        self.run("scancel", "--me", check=False)
+        self.node_fails()
+        self.start_node()
 
     def stop(self) -> None:
         """Cancel all jobs and stop all daemons."""

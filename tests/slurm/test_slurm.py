@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -112,9 +112,18 @@ def unharmed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 @pytest.fixture
-def place(prepared: Path, tmp_path: Path) -> Path:
-    shutil.copytree(prepared, tmp_path / "penumbra", symlinks=True)
-    return tmp_path / "penumbra"
+def place(slurm: Cluster, prepared: Path, tmp_path: Path) -> Iterator[Path]:
+    """A folder for one test, of which nothing is left running when the test fails."""
+    here = tmp_path / "penumbra"
+    shutil.copytree(prepared, here, symlinks=True)
+    yield here
+    left = [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(here)]
+    if left or not slurm.empties():
+        print(slurm.report())
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        slurm.clear()
 
 
 def start(slurm: Cluster, place: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -161,7 +170,7 @@ def state(slurm: Cluster, job: str) -> str:
 
 
 def ends_well(run: subprocess.Popen[str], place: Path, unharmed: dict[str, str]) -> str:
-    output, _ = run.communicate(timeout=400)
+    output, _ = run.communicate(timeout=300)
     assert run.returncode == 0, output[-5000:]
     assert results(place) == unharmed
     assert not list((place / MEMBER).glob("resume"))
