@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from penumbra import parts
 from penumbra.errors import PenumbraError
-from penumbra.networks.lidc_unet2d import upsampled
+from penumbra.networks._lidc import upsampled
 
 
 @pytest.fixture(autouse=True)

@@ -283,6 +283,25 @@ class Candidate(Model):
     members: Members = Members()
     predictor: part_of("predictor") = Part(name="single_pass")  # type: ignore[valid-type]
 
+    @model_validator(mode="after")
+    def _latent_variables(self) -> Candidate:
+        latent = parts.constant("network", self.network.name, "LATENT", False)
+        if latent != parts.constant("loss", self.loss.name, "NEEDS_LATENT", False):
+            networks = [n for n in parts.names("network") if parts.constant("network", n, "LATENT", False)]
+            losses = [n for n in parts.names("loss") if parts.constant("loss", n, "NEEDS_LATENT", False)]
+            raise ValueError(
+                f"the network {self.network.name} {'has' if latent else 'has no'} latent variables, the loss "
+                f"{self.loss.name} is {'not ' if latent else ''}for such networks; those networks "
+                f"({', '.join(networks)}) and those losses ({', '.join(losses)}) go together"
+            )
+        if latent and self.head.name != "logits":
+            raise ValueError(f"the network {self.network.name} gives its distribution itself; right: head: logits")
+        if latent and self.training.gradient_accumulation not in ("never", 1):
+            raise ValueError(
+                f"batches of the network {self.network.name} pass as a whole; right: gradient_accumulation: never"
+            )
+        return self
+
 
 class Dataset(Model):
     """What the stages after the raw files need to know of a data set."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from penumbra.networks.distribution import LogitDistribution
+from penumbra.networks.latent import LatentDistribution
 
 
-@dataclass(frozen=True, slots=True)
 class ModelOutput:
     """Both sides of the final activation.
 
@@ -23,10 +23,43 @@ class ModelOutput:
     groups of M - 1, and exactly one of a group's M outcomes is true: none of its classes first, then each of them.
     Exclusive classes: one group of K + 1 outcomes, background first. Independent classes: K groups of two.
 
-    ``distribution``: of the logits of whole images, where the candidate's head gives one; ``logits`` is its mean then.
+    ``distribution``: of the logits of whole images, where the candidate's head or network gives one; ``logits`` is what
+    its centre gives then.
     """
 
-    logits: torch.Tensor
-    probabilities: torch.Tensor
-    log_outcomes: Callable[[torch.Tensor], torch.Tensor] | None = None
-    distribution: LogitDistribution | None = None
+    def __init__(
+        self,
+        logits: torch.Tensor,
+        probabilities: torch.Tensor,
+        log_outcomes: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        distribution: LogitDistribution | None = None,
+    ) -> None:
+        self._logits, self._probabilities = logits, probabilities
+        self.log_outcomes, self.distribution = log_outcomes, distribution
+
+    @property
+    def logits(self) -> torch.Tensor:
+        return self._logits
+
+    @property
+    def probabilities(self) -> torch.Tensor:
+        return self._probabilities
+
+
+class LatentOutput(ModelOutput):
+    """The output of a network with latent variables: decoded when first asked for, which no training does."""
+
+    def __init__(self, distribution: LatentDistribution, activation: torch.nn.Module) -> None:
+        self.log_outcomes = getattr(activation, "log_outcomes", None)
+        self.distribution: LatentDistribution = distribution
+        self._activation = activation
+
+    @cached_property
+    def logits(self) -> torch.Tensor:
+        return self.distribution.central()
+
+    @cached_property
+    def probabilities(self) -> torch.Tensor:
+        with torch.autocast(self.logits.device.type, enabled=False):
+            found: torch.Tensor = self._activation(self.logits)
+        return found

@@ -13,7 +13,8 @@ from penumbra import parts
 from penumbra.errors import PenumbraError
 from penumbra.files import atomic_path
 from penumbra.networks.dimensions import check_dimensions
-from penumbra.networks.output import ModelOutput
+from penumbra.networks.latent import LatentDistribution
+from penumbra.networks.output import LatentOutput, ModelOutput
 
 if TYPE_CHECKING:
     from penumbra.config.models import Candidate, Dataset
@@ -32,8 +33,11 @@ class Model(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> ModelOutput:
         return self.output(self.network(images))
 
-    def output(self, features: torch.Tensor) -> ModelOutput:
-        """What head and activation make of the network's last channels (B, channels, ...)."""
+    def output(self, features: torch.Tensor | LatentDistribution) -> ModelOutput:
+        """What head and activation make of the network's last channels (B, channels, ...), or the activation of the
+        distribution that a network with latent variables gives."""
+        if isinstance(features, LatentDistribution):
+            return LatentOutput(features, self.activation)
         with torch.autocast(features.device.type, enabled=False):
             features = features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
             logits, distribution = self.head(features)

@@ -14,6 +14,7 @@ from penumbra import device as devices
 from penumbra import parts
 from penumbra.augmentation import affine_parameters, transform
 from penumbra.errors import PenumbraError
+from penumbra.networks.latent import LatentDistribution
 from penumbra.networks.output import ModelOutput
 from penumbra.seeds import generator, torch_seed
 from penumbra.training.accumulation import accumulate
@@ -139,11 +140,17 @@ class Trainer:
 
     # ------------------------------------------------------------ one epoch
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+    def _features(self, images: torch.Tensor) -> torch.Tensor | LatentDistribution:
         bfloat16 = self.options.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            logits: torch.Tensor = self.model.network(images.contiguous(memory_format=self.format))
-        return logits.float() if bfloat16 else logits
+            found: torch.Tensor | LatentDistribution = self.model.network(images.contiguous(memory_format=self.format))
+        return found.float() if bfloat16 and isinstance(found, torch.Tensor) else found
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        """The network's last channels for a part of a batch, which can be put together with others."""
+        found = self._features(images)
+        assert isinstance(found, torch.Tensor), "the configuration lets no batch with latent variables be cut"
+        return found
 
     def _parts(self, count: int) -> int:
         """In how many parts a batch of ``count`` passes, so that none is larger than those of a whole batch."""
@@ -152,9 +159,9 @@ class Trainer:
     def _forward(self, images: torch.Tensor) -> ModelOutput:
         """Outputs of a batch without gradients, its parts through the network one by one."""
         parts = self._parts(len(images))
-        cut = images.tensor_split(parts) if parts > 1 else [images]
-        logits = [self._logits(part) for part in cut]
-        return self.model.output(torch.cat(logits) if parts > 1 else logits[0])
+        if parts == 1:
+            return self.model.output(self._features(images))
+        return self.model.output(torch.cat([self._logits(part) for part in images.tensor_split(parts)]))
 
     def _seed_part(self, part: int) -> None:
         torch.manual_seed(self.names.torch_seed("dropout", self.state.epoch, self.state.step, part))
@@ -168,7 +175,7 @@ class Trainer:
                 self.model, self.loss, images, target, parts=parts, logits=self._logits, seed=self._seed_part
             )
         torch.manual_seed(seed)
-        value = self.loss(self.model.output(self._logits(images)), target)
+        value = self.loss(self.model.output(self._features(images)), target)
         value.backward()
         return value.detach()
 
