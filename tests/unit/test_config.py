@@ -13,6 +13,7 @@ from penumbra.config.schema import FOLDER, schemas
 from penumbra.errors import PenumbraError
 
 STUDIES = [
+    "all-methods-lidc",
     "known-truth",
     "label-fusion-lidc",
     "label-fusion-phantom",
