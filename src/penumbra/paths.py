@@ -40,6 +40,10 @@ STUDY_REPORT = STUDY + "/report.md"
 STUDY_CELLS = STUDY + "/report.cells.csv"
 SEAL = STUDY + "/seal.json"
 PAGE = "report"
+TOY_FIT = "toy-problem/fits/rank-{rank}-{fit}.json"
+TOY_TABLE = "toy-problem/log-likelihoods.csv"
+TOY_PAGE = "toy-problem/README.md"
+TOY_FIGURE = "toy-problem/figure-2"
 TABLE_SUFFIXES = ("csv", "md", "tex", "cells.csv")
 FIGURE_SUFFIXES = ("pdf", "png", "csv")
 

@@ -32,6 +32,8 @@ USED = {
     "study_report": TABLES | {"pydantic"},
     "table": TABLES | {"pydantic"},
     "test": TABLES | {"scipy", "statsmodels"},
+    "toy_fit": set(),
+    "toy_problem": set(),
     "train": {"numpy", "pydantic", "torch"},
 }
 """What each script needs before its work begins; parts import what they need besides when they are built."""

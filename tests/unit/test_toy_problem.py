@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from penumbra import toy_problem
+from penumbra.errors import PenumbraError
 from penumbra.networks.distribution import LowRankNormal
+from penumbra.toy_problem import fit as toy_problem
+from penumbra.toy_problem.outputs import write_fit, write_outputs
 
 
 def test_the_two_maps():
@@ -58,3 +63,46 @@ def test_as_published():
     shares, apart = toy_problem.middle_third(together), toy_problem.middle_third(independent)
     assert shares.on + shares.off >= 0.94 and abs(shares.on - shares.off) < 0.1
     assert 0.01 < apart.on + apart.off < 0.02
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def written(folder, root, fits):
+    out = {"table": folder / "t.csv", "page": folder / "page.md", "figure": folder / "figure-2"}
+    write_outputs(fits=fits, paper=root / "config/published/stochastic_segmentation_networks.csv", **out)
+    return out
+
+
+def test_table_and_figure_are_those_of_the_fits(tmp_path, root, rng, monkeypatch):
+    monkeypatch.setattr(toy_problem, "EVALUATION_DRAWS", 500)
+    fits, seed = [], int(rng.integers(2**31))
+    for rank, index in itertools.product((2, 0), (1, 0)):
+        fits.append(tmp_path / f"{rank}-{index}.json")
+        write_fit(fits[-1], rank=rank, index=index, seed=seed, iterations=5)
+    out = written(tmp_path, root, fits)
+    made = [json.loads(path.read_text()) for path in fits]
+    table = pd.read_csv(out["table"]).set_index("model")
+    assert table["published"].to_dict() == {"diagonal": -4.87, "low-rank": -0.93}
+    for model, rows in (("low-rank", made[:2]), ("diagonal", made[2:])):
+        values = [each["log_likelihood"] for each in rows]
+        assert table.loc[model, "mean"] == pytest.approx(sum(values) / 2)
+        assert table.loc[model, "std"] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))
+        assert table.loc[model, ["fits", "iterations"]].tolist() == [2, 10]
+        assert f"{sum(values) / 2:.3f}" in out["page"].read_text()
+    marks = pd.read_csv(f"{out['figure']}.csv")
+    for fit in (made[1], made[3]):
+        mine = marks[marks["model"] == fit["model"]]
+        covariance = mine[mine["kind"] == "covariance"].pivot(index="pixel", columns="column", values="value")
+        factor = np.array(fit["factor"]).reshape(-1, 21)
+        np.testing.assert_allclose(covariance, np.einsum("ri,rj->ij", factor, factor) + np.diag(fit["diagonal"]))
+        draws = mine[mine["kind"] == "draw"].pivot(index="column", columns="pixel", values="value")
+        np.testing.assert_allclose(draws, fit["draws"])
+    assert (tmp_path / "figure-2.png").stat().st_size > 5000
+
+
+def test_a_damaged_fit_is_named(tmp_path, root):
+    path = tmp_path / "fit.json"
+    path.write_text("{")
+    with pytest.raises(PenumbraError, match=r"fit\.json"):
+        written(tmp_path, root, [path])

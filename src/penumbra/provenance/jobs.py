@@ -29,6 +29,8 @@ JOBS = {
     "study_report": "study_report/{study}",
     "seal": "seal/{study}",
     "page": "page",
+    "toy_fit": "toy_fit/rank-{rank}-{fit}",
+    "toy_problem": "toy_problem",
 }
 OUTPUTS = {
     "download": (paths.RAW,),
@@ -48,6 +50,12 @@ OUTPUTS = {
     "study_report": (paths.STUDY_REPORT, paths.STUDY_CELLS),
     "seal": (paths.SEAL,),
     "page": (paths.PAGE,),
+    "toy_fit": (paths.TOY_FIT,),
+    "toy_problem": (
+        paths.TOY_TABLE,
+        paths.TOY_PAGE,
+        *(f"{paths.TOY_FIGURE}.{suffix}" for suffix in paths.FIGURE_SUFFIXES),
+    ),
 }
 """What a job of each rule makes."""
 

@@ -293,10 +293,7 @@ class Plan:
             inputs["tests"] = self.path(paths.TESTS, study=study)
         published = self.study(study).published
         if "published" in needs and published:
-            # Relative where it can be, so that a checkout that is moved redraws nothing.
-            beside = os.path.realpath(self.root) == os.path.realpath(".")
-            folder = Path("config" if beside else self.root / "config")
-            inputs["published"] = str(folder / "published" / f"{published}.csv")
+            inputs["published"] = self.published(published)
         if "claims" in needs:
             inputs |= self.claims_file(study)
         if "progression" in needs:
@@ -389,6 +386,12 @@ class Plan:
         return {
             d: {c: self.configuration.candidate(c, d).model_dump(mode="json") for c in candidates} for d in datasets
         }
+
+    def published(self, paper: str) -> str:
+        """The file of a paper's published numbers; relative where it can be, so that moving redraws nothing."""
+        beside = os.path.realpath(self.root) == os.path.realpath(".")
+        folder = Path("config" if beside else self.root / "config")
+        return str(folder / "published" / f"{paper}.csv")
 
     def tables(self, study: str) -> list[str]:
         """All table files of a study."""
