@@ -464,6 +464,31 @@ def test_published_numbers_are_those_of_the_tables():
         assert f"SCGM {shown[0]} against {shown[1]} %" in words[claim], claim
 
 
+def test_the_numbers_of_stochastic_networks_are_those_of_table_1():
+    """Every number that a claim quotes stands in config/published, of a candidate by the label that it names."""
+    configuration = Configuration.load(read_yaml(ROOT / "config" / "config.yaml"), ROOT / "config")
+    table = pd.read_csv(ROOT / "config" / "published" / "stochastic_segmentation_networks.csv")
+    table = table[table["dataset"] == "lidc"].set_index(["metric", "method"])["mean"]
+    names = {"ged": ("ged_squared", 3), "reader_dice": ("dsc", 1), "reader_dice_annotated": ("dsc_nodule", 1),
+             "sample_diversity": ("sample_diversity", 3)}  # fmt: skip
+    claims = read_claims(ROOT / "config/claims/stochastic_segmentation_networks.yaml").claims
+    assert len(claims) == 12
+    for name, claim in claims.items():
+        assert claim.names <= set(configuration.candidate_entries), name
+        metric, digits = names[claim.test.metric]
+        quoted = [float(n) for n in re.findall(r"[+-]?\d+(?:\.\d+)?", claim.published.words)]
+        values = {c: table[metric, configuration.candidate(c, "lidc").label] for c in claim.names}
+        if name == "benefit-of-others":
+            expected = [values[a] - values[b] for a, b in zip(claim.test.candidates, claim.test.against, strict=True)]
+        elif name == "diversity-of-readers":
+            expected = [*values.values(), 0.399]
+        elif name == "diagonal-collapses":
+            expected = [*values.values(), table[metric, "SSN diagonal (set 0)"]]
+        else:
+            expected = list(values.values())
+        assert sorted(quoted) == pytest.approx(sorted(round(v, digits) for v in expected)), name
+
+
 def faulty(**edits) -> dict:
     test = {**PAIRED, "direction": "higher", **edits}
     claim = {"section": "4.4", "statement": "So.", "published": {"outcome": "mixed", "words": "w"}, "test": test}

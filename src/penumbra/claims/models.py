@@ -45,7 +45,11 @@ BINNED = (
     "nonzero_count",
 )
 """How names of metrics begin that have one value a bin, not one a case or run, ``threshold_dice_range`` excepted."""
-OF_THE_IMAGE = ("ece", "ece_closed", "ece_dropped", "confidence_gap")
+OF_THE_IMAGE = (
+    *("ece", "ece_closed", "ece_dropped", "confidence_gap"),
+    *("ged", "sample_diversity", "reader_diversity", "matched_iou", "maximum_dice"),
+    *("samples_better", "sample_dice_upper", "reader_dice", "reader_dice_annotated"),
+)
 """What is measured of the whole image alone."""
 
 
