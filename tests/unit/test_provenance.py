@@ -185,7 +185,7 @@ def test_every_rule_has_a_record_and_every_output_its_job(root):
     scripts = {p.stem for p in (root / "workflow/scripts").glob("*.py")}
     assert set(JOBS) == set(OUTPUTS) == scripts
     values = {"dataset": "d.text", "candidate": "c-1", "split": "0", "member": "1", "fusion": "f", "study": "s",
-              "table": "t-1", "figure": "f-2", "interpolation": "cubic"}  # fmt: skip
+              "table": "t-1", "figure": "f-2", "interpolation": "cubic", "rank": "2", "fit": "0"}  # fmt: skip
     for rule, patterns in OUTPUTS.items():
         assert f'plan.log("{rule}")' in text and plan.log(rule).startswith("results/logs/")
         for pattern in patterns:

@@ -98,7 +98,7 @@ def test_stochastic_networks_are_trained_on_one_set_of_annotations_and_on_all(sn
     assert done.returncode == 0, done.stdout
     counts = job_counts(done.stdout)
     # Labels: the first rater's, each rater's, and both references.
-    assert (counts["train"], counts["fuse"], counts["table"]) == (21, 4, 2)
+    assert (counts["train"], counts["fuse"], counts["table"]) == (33, 4, 2)
 
 
 def test_one_table_makes_what_it_needs_and_nothing_else(snakemake):
