@@ -33,6 +33,8 @@ SHARPNESS = {
     "softseg-average": -0.4,
     "softseg-random": 0.0,
 }
+SAMPLED = ("conv-staple", "softseg-random")
+"""Candidates that keep samples."""
 
 
 def context(splits: int = 8, other_splits: int = 5) -> StudyContext:
@@ -213,6 +215,9 @@ def images(folder: Path, study: StudyContext, seed: int, cases: tuple[str, ...] 
             blurred = gaussian_filter(average, (0, 2.2 * (1 - sharp), 2.2 * (1 - sharp), 0))
             prediction = np.clip((blurred - 0.5) * (1 + 6 * max(sharp, 0)) + 0.5, 0, 1)
             write_class_map(folder / candidate / f"{case}.nii.gz", prediction.astype(np.float32), affine)
+            if candidate in SAMPLED:
+                drawn = np.stack([np.roll(raters[r], rng.integers(-3, 4, 2), (0, 1)) for r in (0, 1, 3, 0, 2)])
+                write_class_map(folder / candidate / "samples" / f"{case}.nii.gz", drawn, affine)
     (folder / "split.json").write_text(json.dumps({"test": list(cases)}))
     targets = next(iter(study.datasets.values())).classes
     for candidate in study.candidates:

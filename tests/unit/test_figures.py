@@ -36,7 +36,7 @@ STATISTICAL = (
     "threshold_optimisation",
     "prediction_distribution",
 )
-IMAGES = ("visual", "segmentations", "learning_progression")
+IMAGES = ("visual", "segmentations", "samples", "learning_progression")
 SEED = int(np.random.SeedSequence().entropy % 2**32)
 
 
@@ -308,6 +308,45 @@ def test_visual_says_which_prediction_is_missing(study, image_files, tmp_path):
     files = replace(files, predictions={**files.predictions, "conv-average": tmp_path})
     _, marks = draw("visual", study, files=files)
     assert marks[marks["candidate"] == "conv-average"]["status"].tolist() == ["missing"]
+
+
+def test_samples_are_shown_beside_raters_and_prediction(study, image_files):
+    from penumbra.data.case import read_case, read_class_map
+
+    name = synthetic.SAMPLED[-1]
+    files = run_files(image_files, study)
+    figure, marks = draw("samples", study, files=files, candidate=name, rows=2)
+    images = marks[marks["mark"] == "image"]
+    assert len(images) == 2 * (1 + 4 + 1 + 4) and (images["status"] == "ok").all()
+    choices = marks[marks["mark"] == "choice"]
+    assert choices["value"].is_monotonic_decreasing
+    for case, z in (text.split(", slice ") for text in choices["name"]):
+        content = read_case(files.cases / case)
+        assert disagreement(content.raters, 2).argmax() == int(z)
+        mine = images[images["name"] == f"{case}, slice {z}"].set_index("panel")
+        for k in range(4):
+            mark = mine.loc[f"Rater {k + 1}"].to_dict()
+            assert mark["value"] == placed(content.raters[k], mark).sum()
+            mark = mine.loc[f"Sample {k + 1}"].to_dict()
+            drawn = read_class_map(files.predictions[name] / "samples" / f"{case}.nii.gz")[k]
+            assert mark["value"] == placed(drawn, mark).sum() and mark["candidate"] == name
+    # Each voxel of a sample has the colour of its class.
+    top = {a.get_title(): a for a in all_axes(figure) if a.get_title()}
+    mark = images[images["panel"] == "Sample 2"].iloc[0].to_dict()
+    shown = placed(read_class_map(Path(mark["source"]))[1], mark).astype(int).T
+    from matplotlib.colors import to_rgb
+
+    colours = np.array([(0, 0, 0), *(to_rgb(c) for c in _style.CLASS_COLOURS[:2])])
+    np.testing.assert_allclose(np.asarray(top["Sample 2"].images[0].get_array()), colours[shown])
+
+
+def test_a_candidate_without_samples_is_told(study, image_files):
+    files = run_files(image_files, study)
+    without = next(c for c in study.candidates if c not in synthetic.SAMPLED)
+    _, marks = draw("samples", study, files=files, candidate=without, rows=1)
+    assert marks[marks["status"] != "ok"]["panel"].tolist() == ["Sample 1"]
+    with pytest.raises(PenumbraError, match="no candidate 'unheard'"):
+        draw("samples", study, files=files, candidate="unheard")
 
 
 # ---------------------------------------------------------------- chapter 4
@@ -610,9 +649,9 @@ def _write_all(folder: Path, study, metrics, tests, image_files) -> dict[str, by
         for p in STATISTICAL
     ]
     images = {k: [str(p) for p in v] if isinstance(v, list) else str(v) for k, v in image_files.items()}
-    calls += [{"told": synthetic.told(study, p, "figure"), "exhibit": p, **images} for p in IMAGES[:2]]
+    calls += [{"told": synthetic.told(study, p, "figure"), "exhibit": p, **images} for p in IMAGES[:3]]
     progression = [str(p) for p in synthetic.progressions(folder, study, SEED)]
-    calls.append({"told": synthetic.told(study, IMAGES[2], "figure"), "exhibit": IMAGES[2], "progression": progression})
+    calls.append({"told": synthetic.told(study, IMAGES[3], "figure"), "exhibit": IMAGES[3], "progression": progression})
     (folder / "calls.json").write_text(json.dumps(calls))
 
 
