@@ -388,6 +388,16 @@ def test_what_does_not_go_together_is_refused(changed, told):
         Candidate.model_validate(RECIPE | changed)
 
 
+@pytest.mark.parametrize("name", [*NETWORKS, "lidc_unet2d"])
+def test_running_statistics_move_as_told(name):
+    context = {"channels_in": 1, "channels_out": 1}
+    published, told = (
+        parts.build("network", name, options, **context) for options in ({}, {"batch_norm_momentum": 0.3})
+    )
+    for network, momentum in ((published, 0.01), (told, 0.3)):
+        assert {m.momentum for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {momentum}
+
+
 def test_more_latent_levels_than_resolutions_are_refused():
     with pytest.raises(PenumbraError, match="5 latent levels on 3 resolutions"):
         build("phiseg2d", levels=3, latent_levels=5)

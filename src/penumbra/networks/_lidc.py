@@ -1,8 +1,8 @@
 """What the networks of the LIDC experiments are built of: the U-Net, the probabilistic U-Net and PHiSeg.
 
 A unit is a convolution without bias, batch normalisation (an epsilon of 1e-3, running statistics that move by 0.01 a
-step) and a ReLU. An encoder has up to 7 levels of ``base_filters`` x 1, 2, 4, 6, 6, 6, 6 channels, each three 3x3
-units, with 2x2 average pooling between them.
+step unless told otherwise) and a ReLU. An encoder has up to 7 levels of ``base_filters`` x 1, 2, 4, 6, 6, 6, 6
+channels, each three 3x3 units, with 2x2 average pooling between them.
 
 Upsampling keeps every value in place and puts means of neighbours between them, as TensorFlow 1 did: value 2i of the
 output is value i of the input, value 2i + 1 the mean of i and i + 1, the last one repeated.
@@ -30,6 +30,13 @@ def upsampled(features: torch.Tensor) -> torch.Tensor:
     longer = functional.pad(features, (0, 1, 0, 1), mode="replicate")
     size = (2 * height + 1, 2 * width + 1)
     return functional.interpolate(longer, size=size, mode="bilinear", align_corners=True)[..., :-1, :-1]
+
+
+def move_statistics(network: nn.Module, momentum: float) -> None:
+    """Have all running statistics of a network move by this share towards a batch's."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = momentum
 
 
 def units(channels_in: int, channels_out: int, *, count: int = 3, kernel: int = 3) -> nn.Sequential:

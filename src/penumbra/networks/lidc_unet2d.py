@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from penumbra.networks._lidc import Decoder, Encoder, units, widths
+from penumbra.networks._lidc import Decoder, Encoder, move_statistics, units, widths
 
 DIMENSIONS = 2
 
@@ -48,11 +48,15 @@ def build(
     *,
     levels: Annotated[int, Field(ge=2, le=7)] = 7,
     base_filters: Annotated[int, Field(ge=1)] = 32,
+    batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01,
 ) -> LidcUNet:
     """Make the U-Net.
 
     Parameters
     ----------
     levels : resolutions, the first 2 to 7 of the published ones. base_filters : channels of the first level.
+    batch_norm_momentum : weight of the newest batch in the running statistics; the published 0.01 suits long trainings.
     """
-    return LidcUNet(channels_in, channels_out, levels=levels, base_filters=base_filters)
+    network = LidcUNet(channels_in, channels_out, levels=levels, base_filters=base_filters)
+    move_statistics(network, batch_norm_momentum)
+    return network

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from penumbra.activations._precision import at_least_float32
 from penumbra.errors import PenumbraError
-from penumbra.networks._lidc import Encoder, units, upsampled, widths
+from penumbra.networks._lidc import Encoder, move_statistics, units, upsampled, widths
 from penumbra.networks.latent import Evidence, IndependentNormal, LatentDistribution, shown_labels
 
 DIMENSIONS = 2
@@ -186,6 +186,7 @@ def build(
     levels: Annotated[int, Field(ge=2, le=7)] = 7,
     latent_levels: Annotated[int, Field(ge=1, le=7)] = 5,
     base_filters: Annotated[int, Field(ge=1)] = 32,
+    batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01,
 ) -> PHiSeg:
     """Make the network.
 
@@ -193,6 +194,7 @@ def build(
     ----------
     latent : channels of a level's latent variables. levels : resolutions of the encoders. latent_levels : how many of
         the coarsest of them have latent variables. base_filters : channels of the first level.
+    batch_norm_momentum : weight of the newest batch in the running statistics; the published 0.01 suits long trainings.
 
     Raises
     ------
@@ -203,6 +205,8 @@ def build(
             f"the network phiseg2d has {latent_levels} latent levels on {levels} resolutions",
             cure="lower latent_levels or raise levels",
         )
-    return PHiSeg(
+    network = PHiSeg(
         channels_in, channels_out, latent=latent, levels=levels, latent_levels=latent_levels, base_filters=base_filters
     )
+    move_statistics(network, batch_norm_momentum)
+    return network

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from penumbra.activations._precision import at_least_float32
-from penumbra.networks._lidc import Decoder, Encoder, units, widths
+from penumbra.networks._lidc import Decoder, Encoder, move_statistics, units, widths
 from penumbra.networks.latent import Evidence, IndependentNormal, LatentDistribution, shown_labels
 
 DIMENSIONS = 2
@@ -99,12 +99,15 @@ def build(
     latent: Annotated[int, Field(ge=1)] = 6,
     levels: Annotated[int, Field(ge=2, le=7)] = 7,
     base_filters: Annotated[int, Field(ge=1)] = 32,
+    batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01,
 ) -> ProbabilisticUNet:
     """Make the network.
 
     Parameters
     ----------
-    latent : latent variables of an image. levels, base_filters : of the U-Net and of both encoders, as of
-        ``lidc_unet2d``.
+    latent : latent variables of an image. levels, base_filters, batch_norm_momentum : of the U-Net and of
+        both encoders, as of ``lidc_unet2d``.
     """
-    return ProbabilisticUNet(channels_in, channels_out, latent=latent, levels=levels, base_filters=base_filters)
+    network = ProbabilisticUNet(channels_in, channels_out, latent=latent, levels=levels, base_filters=base_filters)
+    move_statistics(network, batch_norm_momentum)
+    return network
