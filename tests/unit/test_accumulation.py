@@ -152,15 +152,15 @@ def refuse_as_a_gpu_does():
 
 def full_above(monkeypatch, limit, refuse=refuse_as_a_gpu_does):
     """The network has memory for batches of ``limit`` slices when gradients are kept; it fails half-way."""
-    real = trainer_module.Trainer._logits
+    real = trainer_module.Trainer._features
 
-    def logits(self, images):
+    def features(self, images):
         found = real(self, images)
         if self.model.training and torch.is_grad_enabled() and len(images) > limit:
             refuse()
         return found
 
-    monkeypatch.setattr(trainer_module.Trainer, "_logits", logits)
+    monkeypatch.setattr(trainer_module.Trainer, "_features", features)
 
 
 def test_auto_ends_in_the_bytes_of_the_number_it_found_and_records_it(tmp_path, rng, monkeypatch):
@@ -211,7 +211,7 @@ def test_another_fault_is_not_retried(tmp_path, rng, monkeypatch):
         calls.append(len(images))
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(trainer_module.Trainer, "_logits", fail)
+    monkeypatch.setattr(trainer_module.Trainer, "_features", fail)
     with pytest.raises(RuntimeError, match="mat1"):
         run(tmp_path, make_data(tmp_path / "data", rng), make_candidate(gradient_accumulation="auto"))
     assert calls == [4]
