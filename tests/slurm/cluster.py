@@ -32,6 +32,7 @@ PROGRAMS = (
     "sacctmgr",
     "sacct",
 )
+DAEMONS = ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged")
 PACKAGES = "munge slurm-wlm slurmdbd slurm-wlm-mysql-plugin mariadb-server"
 GPUS = (Path("/dev/tty1"), Path("/dev/tty2"))
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
@@ -165,9 +166,10 @@ class Cluster:
         return "\n".join(tails)
 
     def report(self) -> str:
-        """What the cluster says of its node and its jobs, and the end of its logs."""
+        """Which daemons have ended, what the cluster says of its node and its jobs, and the end of its logs."""
+        ended = [f"{name} ended with {each.poll()}" for name, each in self.processes.items() if each.poll() is not None]
         commands = (["squeue", "--long"], ["sinfo", "--long", "--Node"], ["sinfo", "--list-reasons"])
-        return "\n".join([*(self.run(*command, check=False) for command in commands), self.logs()])
+        return "\n".join([*ended, *(self.run(*command, check=False) for command in commands), self.logs()])
 
     def _until(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
@@ -264,10 +266,15 @@ class Cluster:
         self._until("the node", lambda: self.run("sinfo", "-h", "-o", "%T", check=False).strip() in ("idle", "mixed"))
 
     def stop_daemon(self, name: str) -> None:
-        """Kill one daemon outright, as a machine that fails does."""
-        process = self.processes.pop(name)
-        process.kill()
-        process.wait()
+        """Kill one daemon outright, as a machine that fails does, where it runs."""
+        process = self.processes.pop(name, None)
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def runs(self, name: str) -> bool:
+        """Whether a daemon has been started and has not ended."""
+        return name in self.processes and self.processes[name].poll() is None
 
     def node_fails(self) -> None:
         """What a machine does whose power goes: its daemon and everything that runs under it is gone at once."""
@@ -287,8 +294,15 @@ class Cluster:
             time.sleep(0.5)
         return True
 
+    def whole(self) -> bool:
+        """Whether all daemons run."""
+        return all(self.runs(name) for name in DAEMONS)
+
     def clear(self) -> None:
-        """Take away all jobs, whatever state they are in, and start the node anew."""
+        """Start what does not run, take away all jobs, whatever state they are in, and start the node anew."""
+        for name, start in (("slurmdbd", self.start_accounting), ("slurmctld", self.start_controller)):
+            if not self.runs(name):
+                start()
         self.run("scancel", "--me", check=False)
         self.node_fails()
         self.start_node()
@@ -299,7 +313,7 @@ class Cluster:
             self.run("scancel", "--signal=KILL", "--full", "--state=RUNNING", "-M", "penumbra", check=False)
             self.run("scancel", "--state=PENDING", check=False)
             time.sleep(0.5)
-        for name in ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged"):
+        for name in DAEMONS:
             process = self.processes.pop(name, None)
             if process is None:
                 continue

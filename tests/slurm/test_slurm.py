@@ -118,7 +118,7 @@ def place(slurm: Cluster, prepared: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(prepared, here, symlinks=True)
     yield here
     left = [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(here)]
-    if left or not slurm.empties():
+    if left or not slurm.whole() or not slurm.empties():
         print(slurm.report())
         for process in left:
             with suppress(psutil.NoSuchProcess):
@@ -216,7 +216,7 @@ def test_a_job_whose_node_fails_is_run_again(slurm, place, unharmed):
     run = start(slurm, place)
     job = training_under_way(slurm, place, run)
     slurm.node_fails()
-    wait(run, "the node's failure", lambda: "NODE_FAIL" in state(slurm, job) or "REQUEUED" in state(slurm, job), 150)
+    wait(run, "the node's failure", lambda: "NODE_FAIL" in state(slurm, job) or "REQUEUED" in state(slurm, job), 300)
     slurm.start_node()
     start_now(slurm, job)
     ends_well(run, place, unharmed)

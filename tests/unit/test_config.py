@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -137,6 +138,46 @@ def test_a_recipe_reaches_only_the_parts_that_it_names(root):
     assert recipe.training.epochs == 7
     assert configuration.candidate("conv-staple", "scgm").network.options["depth"] == 3
     assert configuration.candidate("conv-staple", "scgm").network.options["base_filters"] == 64
+
+
+def test_a_candidate_has_the_training_of_the_one_that_it_is_trained_as(root):
+    changes = {
+        "deterministic-all": {"training": {"epochs": 7}, "predictor": "sliding_window", "label": "U-Net"},
+        "independent-all": {"predictor": {"samples": 3}},
+    }
+    configuration = load(root, candidates=changes)
+    trained = configuration.candidate("deterministic-all", "lidc").model_dump()
+    shares = configuration.candidate("independent-all", "lidc").model_dump()
+    assert {key for key in trained if trained[key] != shares[key]} == {"label", "trained_as", "predictor"}
+    assert shares["trained_as"] == "deterministic-all" and shares["training"]["epochs"] == 7
+    assert shares["predictor"] == {"name": "independent_draws", "samples": 3}
+    assert "voxels" in shares["label"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"trained_as": "deterministic-al"}, ["no candidate named 'deterministic-al'", "did you mean"]),
+        ({"trained_as": ["deterministic-all"]}, ["no candidate named"]),
+        ({"trained_as": "independent-all"}, ["itself trained as another", "right: deterministic-all"]),
+        (
+            {"trained_as": "deterministic-all", "loss": "dice"},
+            ["is trained as deterministic-all", "no loss of its own"],
+        ),
+    ],
+)
+def test_a_training_that_cannot_be_taken_is_refused(root, tmp_path, entry, says):
+    shutil.copytree(root / "config", tmp_path / "config")
+    (tmp_path / "config/candidates/mine.yaml").write_text(yaml.safe_dump({"candidates": {"mine": entry}}))
+    with pytest.raises(PenumbraError) as error:
+        _ = load(tmp_path).candidate_entries
+    assert all(part in str(error.value) for part in [*says, "mine.yaml", "candidates.mine"])
+
+
+def test_a_training_is_changed_where_it_is_another_candidates(root):
+    configuration = load(root, candidates={"independent-all": {"training": {"epochs": 7}}})
+    with pytest.raises(PenumbraError, match=r"right: training under candidates\.deterministic-all"):
+        configuration.candidate("independent-all", "lidc")
 
 
 def test_adding_a_part_is_adding_one_file(tmp_path, monkeypatch):

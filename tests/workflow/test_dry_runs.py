@@ -98,7 +98,21 @@ def test_stochastic_networks_are_trained_on_one_set_of_annotations_and_on_all(sn
     assert done.returncode == 0, done.stdout
     counts = job_counts(done.stdout)
     # Labels: the first rater's, each rater's, and both references.
-    assert (counts["train"], counts["fuse"], counts["table"]) == (33, 4, 2)
+    assert (counts["train"], counts["fuse"], counts["table"]) == (30, 4, 2)
+    assert counts["infer"] == 33, "a candidate that only predicts otherwise than another shares its training"
+
+
+def test_methods_that_draw_voxel_by_voxel_take_the_networks_of_those_that_do_not(snakemake, checkout):
+    (checkout / "elsewhere.tar").touch()
+    settings = ("--config", "studies=[all-methods-lidc]", "data={lidc: elsewhere.tar}")
+    done = snakemake(*DRY, *settings)
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    assert (counts["train"], counts["infer"], counts["evaluate"]) == (33, 36, 36)
+    one = "results/runs/lidc/softseg-average-drawn/split-0/predictions"
+    jobs = snakemake("-n", "--cores", "1", one, *settings).stdout
+    assert "runs/lidc/softseg-average/split-0/member-1/weights.safetensors" in jobs
+    assert "runs/lidc/softseg-average-drawn/split-0/member-1" not in jobs
 
 
 def test_one_table_makes_what_it_needs_and_nothing_else(snakemake):

@@ -145,6 +145,10 @@ def _refuse(faults: list[str], file: Path | str) -> NoReturn:
 # ---------------------------------------------------------------- the whole configuration
 
 
+_OF_THE_PREDICTION = {"label", "predictor"}
+"""What a candidate that is trained as another may have of its own."""
+
+
 @dataclass(frozen=True)
 class Configuration:
     """All configuration files, read when asked for and checked when read.
@@ -194,7 +198,8 @@ class Configuration:
 
     @cached_property
     def candidate_entries(self) -> dict[str, tuple[Path, dict[str, Any]]]:
-        """Candidate name -> (its file, its recipe with the family's common part below it)."""
+        """Candidate name -> (its file, its recipe with the family's common part below it, or that of the candidate
+        whose training it takes)."""
         entries: dict[str, tuple[Path, dict[str, Any]]] = {}
         for path in sorted((self.folder / "candidates").glob("*.yaml")):
             family = read_yaml(path)
@@ -210,8 +215,26 @@ class Configuration:
                     _refuse([f"candidates.{name}: this name stands in {entries[name][0]} too"], path)
                 if not isinstance(entry, dict):
                     _refuse([f"candidates.{name}: a candidate is a mapping, got {entry!r}"], path)
-                entries[name] = (path, merge(spelled_out(family.get("common") or {}), spelled_out(entry)))
-        return entries
+                common = {} if "trained_as" in entry else spelled_out(family.get("common") or {})
+                entries[name] = (path, merge(common, spelled_out(entry)))
+        return {name: (path, self._with_training(name, path, entries)) for name, (path, _) in entries.items()}
+
+    @staticmethod
+    def _with_training(name: str, file: Path, entries: dict[str, tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
+        """The recipe of a candidate, all but its predictor taken from the one that it is trained as, if it is."""
+        entry = entries[name][1]
+        if "trained_as" not in entry:
+            return entry
+        other = entry["trained_as"]
+        if not isinstance(other, str) or other not in entries:
+            _refuse([f"candidates.{name}.trained_as: " + _unknown("candidate", str(other), entries)], file)
+        if "trained_as" in entries[other][1]:
+            right = entries[other][1]["trained_as"]
+            _refuse([f"candidates.{name}.trained_as: {other} is itself trained as another; right: {right}"], file)
+        if beyond := set(entry) - _OF_THE_PREDICTION - {"trained_as"}:
+            keys = ", ".join(sorted(beyond))
+            _refuse([f"candidates.{name}: is trained as {other}, so it has no {keys} of its own; say so there"], file)
+        return merge({**entries[other][1], "label": ""}, entry)
 
     def study(self, name: str) -> Study:
         """A study by name."""
@@ -296,7 +319,7 @@ class Configuration:
             path, content = self.candidate_entries[name]
             plain, preset = self.name_and_preset(dataset)
             recipe = _fitting(self.dataset(dataset).recipe, content, self.dataset_files[plain])
-            user = spelled_out(self.settings.candidates.get(name, {}))
+            user = self._overrides(name, content.get("trained_as"))
             layers = self._layers(
                 path, f"the recipe of {self.dataset_files[plain]}" if recipe else "", self._user if user else ""
             )
@@ -305,6 +328,18 @@ class Configuration:
             return validate(Candidate, content, layers, where=("candidates", name))
 
         return self._once(("candidate", name, dataset), read)
+
+    def _overrides(self, name: str, trained_as: str | None) -> dict[str, Any]:
+        """What the user lays over a candidate; what is laid over a training holds for all candidates that share it."""
+        own = spelled_out(self.settings.candidates.get(name, {}))
+        if trained_as is None:
+            return own
+        if beyond := set(own) - _OF_THE_PREDICTION:
+            keys = ", ".join(sorted(beyond))
+            problem = f"candidates.{name}: is trained as {trained_as}; right: {keys} under candidates.{trained_as}"
+            _refuse([problem], self.folder / "config.yaml")
+        shared = spelled_out(self.settings.candidates.get(trained_as, {}))
+        return merge({key: value for key, value in shared.items() if key not in _OF_THE_PREDICTION}, own)
 
     @property
     def _user(self) -> str:

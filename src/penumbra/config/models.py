@@ -270,10 +270,12 @@ class Members(Model):
 class Candidate(Model):
     """A complete recipe: labels, network, activation, loss, training, members and predictor.
 
-    ``label`` is how tables and figures call it; without one it is called by its name.
+    ``label`` is how tables and figures call it; without one it is called by its name. With ``trained_as`` its networks
+    are those of another candidate, whose recipe it has but for the predictor.
     """
 
     label: Shown = ""
+    trained_as: Name | None = None
     labels: Labels
     network: part_of("network")  # type: ignore[valid-type]
     head: part_of("head") = Part(name="logits")  # type: ignore[valid-type]

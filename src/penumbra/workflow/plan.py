@@ -151,7 +151,7 @@ class Plan:
     def candidate_params(self, wildcards: Any, *without: str) -> dict[str, Any]:
         """The recipe of a run's candidate, as plain data, without the keys that a stage has no use for."""
         content, key = self.candidate(wildcards), ("candidate", wildcards.dataset, wildcards.candidate, *without)
-        return self._once(key, lambda: content.model_dump(mode="json", exclude={"label", *without}))
+        return self._once(key, lambda: content.model_dump(mode="json", exclude={"label", "trained_as", *without}))
 
     def training_labels(self, wildcards: Any) -> str:
         """The label folder that a candidate is trained on; its own where it resamples otherwise than the data set."""
@@ -180,11 +180,16 @@ class Plan:
         }
 
     def weights(self, wildcards: Any) -> list[str]:
-        """The weights of all members of a run."""
+        """The weights of all members of a run, which may be those of another candidate's."""
+        values = {**dict(wildcards), "candidate": self._trained(wildcards.candidate, wildcards.dataset)}
         return [
-            self.path(paths.WEIGHTS, **dict(wildcards), member=member)
+            self.path(paths.WEIGHTS, **values, member=member)
             for member in range(1, self.candidate(wildcards).members.count + 1)
         ]
+
+    def _trained(self, candidate: str, dataset: str) -> str:
+        """The candidate whose training a candidate's networks come from."""
+        return self.configuration.candidate(candidate, dataset).trained_as or candidate
 
     # ------------------------------------------------------------ one study
 
@@ -328,8 +333,15 @@ class Plan:
     def _of_runs(self, pattern: str, kind: str, study: str, name: str, **values: Any) -> list[str]:
         """A file of every run that an exhibit shows: for each candidate, each of its splits of the first data set."""
         dataset = self.study_datasets(study, self.exhibit(kind, study, name))[0]
+        of_training = pattern == paths.PROGRESSION
         return [
-            self.path(pattern, dataset=dataset, candidate=candidate, split=split, **values)
+            self.path(
+                pattern,
+                dataset=dataset,
+                candidate=self._trained(candidate, dataset) if of_training else candidate,
+                split=split,
+                **values,
+            )
             for candidate in self.study(study).candidates
             for split in self._splits(kind, study, name)
         ]
