@@ -1,4 +1,4 @@
-# make demo: run the embedded default study. make test: every check. Both need python3 (3.11 or newer), its venv module and make.
+# make demo: run the embedded default studies. make test: every check. Both need python3 (3.11 or newer), its venv module and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ CORES ?= all
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo     run the embedded default study (config/config.yaml) and say where its results are"
+	@echo "make demo     run the embedded default studies (config/config.yaml) and say where its results are"
 	@echo "make test     formatting, lint, types, and all tests"
 	@echo "make unit     the unit tests alone (seconds)"
 	@echo "make install  the virtual environment in .venv, from requirements.lock"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -125,14 +126,16 @@ def _left_behind() -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that nobody listens on, below those that the system gives to connections: a daemon that is started a second
+    time still finds its own."""
+    found: list[int] = []
+    for port in random.sample(range(15000, 32000), 17000):
+        with contextlib.closing(socket.socket()) as each, contextlib.suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"there are no {count} free ports from 15000 to 31999")
 
 
 class Cluster:
@@ -299,13 +302,24 @@ class Cluster:
         return all(self.runs(name) for name in DAEMONS)
 
     def clear(self) -> None:
-        """Start what does not run, take away all jobs, whatever state they are in, and start the node anew."""
+        """Start what does not run, take away all jobs, whatever state they are in, and start the node anew.
+
+        A node that was told to start a job twice is drained, and no longer takes jobs until it is told to.
+        """
         for name, start in (("slurmdbd", self.start_accounting), ("slurmctld", self.start_controller)):
             if not self.runs(name):
                 start()
         self.run("scancel", "--me", check=False)
         self.node_fails()
+        self.run("scontrol", "update", "partition=main", "State=UP", check=False)
+        self.run("scontrol", "update", f"NodeName={self.host}", "State=RESUME", check=False)
         self.start_node()
+
+    def save(self, job: str) -> None:
+        """Have the controller save what it knows, with this job, so that it will know it when it is started again."""
+        before = time.time()
+        self.run("scontrol", "update", f"JobId={job}", "AdminComment=saved")
+        self._until("saving", lambda: (self.folder / "state" / "job_state").stat().st_mtime > before)
 
     def stop(self) -> None:
         """Cancel all jobs and stop all daemons."""

@@ -251,7 +251,7 @@ def test_accounting_that_does_not_answer_is_not_missed(slurm, place, unharmed):
 
 def test_a_controller_that_does_not_answer_is_waited_for(slurm, place, unharmed):
     run = start(slurm, place)
-    training_under_way(slurm, place, run)
+    slurm.save(training_under_way(slurm, place, run))
     slurm.stop_daemon("slurmctld")
     wait(run, "the weights", lambda: (place / WEIGHTS).exists())
     time.sleep(10)

@@ -11,25 +11,21 @@ from tests.workflow.conftest import job_counts
 DRY = ("-n", "-q", "rules", "--cores", "1")
 
 
-def test_default_study_in_a_fresh_clone(snakemake):
+def test_default_studies_in_a_fresh_clone(snakemake):
+    """Six candidates on four splits of one phantom, five trainings and six candidates on two of another."""
     done = snakemake(*DRY)
     assert done.returncode == 0, done.stdout
     counts = job_counts(done.stdout)
-    assert (counts["train"], counts["infer"], counts["evaluate"]) == (24, 24, 24)
-    assert (counts["download"], counts["ingest"], counts["preprocess"], counts["fuse"], counts["split"]) == (
-        1,
-        1,
-        1,
-        3,
-        4,
-    )
-    assert (counts["table"], counts["figure"], counts["test"], counts["study_report"]) == (3, 5, 1, 1)
+    assert (counts["train"], counts["infer"], counts["evaluate"]) == (34, 36, 36)
+    assert (counts["download"], counts["ingest"], counts["preprocess"]) == (2, 2, 2)
+    assert (counts["fuse"], counts["split"]) == (6, 6)
+    assert (counts["table"], counts["figure"], counts["test"], counts["study_report"]) == (6, 7, 2, 2)
 
 
 def test_slurm_profile_from_the_root(snakemake):
     done = snakemake("--profile", "slurm", "-j", "40", "-n", "-q", "rules")
     assert done.returncode == 0, done.stdout
-    assert job_counts(done.stdout)["train"] == 24
+    assert job_counts(done.stdout)["train"] == 34
 
 
 def test_local_gpu_profile(snakemake):

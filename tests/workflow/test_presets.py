@@ -83,7 +83,7 @@ def test_only_the_candidate_that_asks_is_resampled(snakemake):
     done = snakemake(*DRY, "--config", "candidates={softseg-average: {labels: {interpolation: cubic}}}")
     assert done.returncode == 0, done.stdout
     counts = job_counts(done.stdout)
-    assert counts["resample_labels"] == 1 and counts["fuse"] == 3
+    assert counts["resample_labels"] == 1 and counts["fuse"] == 6
 
 
 def test_a_network_for_slices_on_volumes_is_refused_before_the_first_job(snakemake):
