@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from penumbra import parts
-from penumbra.networks import deepmedic
+from penumbra.networks import deepmedic, windows
 
 
 @pytest.fixture(autouse=True)
@@ -91,5 +91,5 @@ def test_voxels_are_repeated_as_by_a_library_and_the_middle_is_the_middle():
     torch.testing.assert_close(deepmedic.repeated(volumes, 3), expected)
     line = torch.arange(11.0).reshape(1, 1, 11, 1, 1)
     # The released code's middle: from c // 2 - s // 2 on, s voxels.
-    assert deepmedic.centre(line, (4, 1, 1)).flatten().tolist() == [3, 4, 5, 6]
-    assert deepmedic.centre(line, (5, 1, 1)).flatten().tolist() == [3, 4, 5, 6, 7]
+    assert windows.centre(line, (4, 1, 1)).flatten().tolist() == [3, 4, 5, 6]
+    assert windows.centre(line, (5, 1, 1)).flatten().tolist() == [3, 4, 5, 6, 7]

@@ -231,17 +231,63 @@ class EarlyStopping(Model):
     reset_counter: bool = False
 
 
-class Training(Model):
-    """The optimisation: Adam with cosine annealing over ``epochs``; the best weights by validation loss are kept.
+class Patches(Model):
+    """Random parts of the items that a training shows, instead of whole ones.
 
-    At the epochs of ``progression``, the prediction of one validation slice is kept, and at the last one besides.
-    ``gradient_accumulation``: in how many parts a batch passes through the network; ``auto`` starts with one and takes
+    ``size`` : sides of the part that is labelled, in voxels. ``context`` : how much of the image is shown beyond each
+    of its sides. ``foreground`` : the chance that its middle is a voxel of foreground, else of background, each with
+    equal chance. ``of_each`` : how many parts of an item an epoch shows.
+    """
+
+    size: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_two_or_three)]
+    context: Annotated[int, Field(ge=0)] = 0
+    foreground: Fraction = 0.5
+    of_each: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Sides of what the network sees."""
+        return tuple(side + 2 * self.context for side in self.size)
+
+
+class Optimiser(Model):
+    """How gradients move the weights, as ``torch.optim`` has it under these names; ``alpha`` and ``momentum`` are
+    RMSprop's alone."""
+
+    name: Literal["adam", "rmsprop"] = "adam"
+    alpha: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _bear(self) -> Optimiser:
+        if self.name == "adam" and {"alpha", "momentum"} & self.model_fields_set:
+            raise ValueError("alpha and momentum are options of rmsprop; leave them out, or say `name: rmsprop`")
+        return self
+
+
+class Milestones(Model):
+    """The learning rate is multiplied by ``factor`` after each of these epochs."""
+
+    epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Training(Model):
+    """The optimisation; the best weights by validation loss are kept.
+
+    ``schedule`` : how the learning rate falls: ``cosine`` to 0 over ``epochs``, ``constant``, or at milestones. At the
+    epochs of ``progression``, the prediction of one validation slice is kept, and at the last one besides.
+    ``gradient_accumulation`` : in how many parts a batch passes through the network; ``auto`` starts with one and takes
     twice as many whenever memory is used up.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 200
     batch_size: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    optimiser: Optimiser = Optimiser()
+    schedule: Literal["cosine", "constant"] | Milestones = "cosine"
+    patches: Patches | None = None
     slices_per_epoch: Annotated[int, Field(ge=1)] | None = None
     early_stopping: EarlyStopping = EarlyStopping()
     augmentation: Augmentation | None = Augmentation()
@@ -298,6 +344,10 @@ class Candidate(Model):
             )
         if latent and self.head.name != "logits":
             raise ValueError(f"the network {self.network.name} gives its distribution itself; right: head: logits")
+        if latent and self.training.patches is not None:
+            raise ValueError(f"the network {self.network.name} sees whole slices; right: no training.patches")
+        if latent and self.predictor.options.get("window"):
+            raise ValueError(f"the network {self.network.name} sees whole slices; right: a predictor without a window")
         if latent and self.training.gradient_accumulation not in ("never", 1):
             raise ValueError(
                 f"batches of the network {self.network.name} pass as a whole; right: gradient_accumulation: never"

@@ -26,6 +26,8 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
+from penumbra.networks.windows import Size, centre
+
 DIMENSIONS = 3
 
 SCALES = (5, 3, 1)
@@ -34,16 +36,6 @@ FULLY_CONNECTED = (250, 250)
 DROPOUT = (0.0, 0.5, 0.5)
 MARGIN = 2 * len(WIDTHS)
 """Voxels a side, of a path's own resolution, that its convolutions take off."""
-
-Size = tuple[int, ...]
-
-
-def centre(volumes: torch.Tensor, size: Size) -> torch.Tensor:
-    """The middle (B, C, *size) of (B, C, H, W, D)."""
-    starts = [whole // 2 - part // 2 for whole, part in zip(volumes.shape[2:], size, strict=True)]
-    for axis, (start, part) in enumerate(zip(starts, size, strict=True), start=2):
-        volumes = volumes.narrow(axis, start, part)
-    return volumes
 
 
 def repeated(volumes: torch.Tensor, times: int) -> torch.Tensor:

@@ -103,7 +103,7 @@ def _read(
     return training, validation, _describe_rows(index, np.concatenate(list(rows.values())))
 
 
-BEYOND_TRAINING = {"label", "members", "predictor"}
+BEYOND_TRAINING = {"label", "trained_as", "members", "predictor"}
 """What of a candidate does not bear on the training of one member."""
 
 
@@ -170,7 +170,7 @@ def train(
     identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     checkpoint = Checkpoint(resume_root / f"{digest[:32]}-{identity[:16]}", identity)
     stop = StopSignal()
-    with stop.watched(), explained(place, options.batch_size, training.size, options.gradient_accumulation):
+    with stop.watched(), explained(place, options, training.size):
         trainer = Trainer(names, candidate, dataset, training, validation, where, place)
         saved = checkpoint.load()
         if saved is not None:

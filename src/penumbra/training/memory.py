@@ -7,10 +7,14 @@ import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
 from penumbra.errors import PenumbraError
+
+if TYPE_CHECKING:
+    from penumbra.config.models import Training
 
 _CPU_MESSAGES = re.compile(
     r"can't allocate memory|not enough memory|^could not create a (memory object|primitive)\W*$", re.MULTILINE
@@ -46,12 +50,12 @@ def _memory(error: BaseException, device: torch.device) -> str:
 
 
 @contextmanager
-def explained(device: torch.device, batch_size: int, size: tuple[int, ...], accumulation: str | int) -> Iterator[None]:
+def explained(device: torch.device, options: Training, size: tuple[int, ...]) -> Iterator[None]:
     """Turn torch's faults that have a known cure into errors that say it.
 
     Parameters
     ----------
-    size : height and width of a slice, or height, width and depth of a volume. accumulation : as configured.
+    options : of the training. size : height and width of a slice, or height, width and depth of a volume.
 
     Raises
     ------
@@ -60,15 +64,19 @@ def explained(device: torch.device, batch_size: int, size: tuple[int, ...], accu
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        batch_size, accumulation, patches = options.batch_size, options.gradient_accumulation, options.patches
         if used_up(error):
             items, sides = ("slices", "pixels") if len(size) == 2 else ("volumes", "voxels")
+            key, labelled = "geometry.crop", size
+            if patches is not None:
+                items, size, key, labelled = "patches", patches.shown, "training.patches.size", patches.size
             again = "auto" if accumulation == "never" and batch_size > 1 else None
             if isinstance(accumulation, int) and accumulation < batch_size:
                 again = str(min(2 * accumulation, batch_size))
             cures = [
                 again and f"training.gradient_accumulation to {again} (the same batch, in parts)",
                 batch_size > 1 and f"training.batch_size to {batch_size // 2} or less",
-                smaller(size) != size and f"geometry.crop to {list(smaller(size))} or less",
+                smaller(labelled) != labelled and f"{key} to {list(smaller(labelled))} or less",
                 "training.precision to bfloat16",
             ]
             shape = " x ".join(map(str, size))

@@ -152,6 +152,23 @@ class Slices:
         labels = self._read_labels(rows)[np.arange(len(rows)), variants.numpy()]
         return batch, torch.from_numpy(np.ascontiguousarray(labels, np.float32)).to(self._device)
 
+    def part(self, item: int, variant: int, box: tuple[slice, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image (C, ...) and label (K, ...) float32 of one item within a box, on the training's device."""
+        if self.resident:
+            label = self._label_tensor[item * self.variants + variant]
+            return self._image_tensor[item][(slice(None), *box)], label[(slice(None), *box)].float()
+        row = self._rows[item]
+        image = np.ascontiguousarray(self._images[row][(slice(None), *box)], np.float32)
+        label_part = np.ascontiguousarray(self._labels[row, variant][(slice(None), *box)])
+        label_part = (label_part >= 0.5) if self._hard else label_part
+        found = torch.from_numpy(np.ascontiguousarray(label_part, np.float32))
+        return torch.from_numpy(image).to(self._device), found.to(self._device)
+
+    def foreground(self, item: int) -> np.ndarray:
+        """Where some rater's label of an item has some class at >= 0.5: numbers of voxels in row-major order, int32."""
+        label = np.asarray(self._labels[self._rows[item]])
+        return np.flatnonzero((label >= 0.5).any(axis=(0, 1))).astype(np.int32)
+
     @property
     def size(self) -> tuple[int, ...]:
         """Height and width of a slice in pixels; height, width and depth of a volume."""

@@ -16,16 +16,18 @@ from penumbra.augmentation import affine_parameters, transform
 from penumbra.errors import PenumbraError
 from penumbra.networks.latent import LatentDistribution
 from penumbra.networks.output import ModelOutput
+from penumbra.networks.windows import centre, stitched, within
 from penumbra.seeds import generator, torch_seed
 from penumbra.training.accumulation import accumulate
 from penumbra.training.early_stopping import Patience
 from penumbra.training.memory import used_up
 from penumbra.training.model import Model, build_model, copy_state, memory_format
+from penumbra.training.patches import Sampler
 from penumbra.training.progression import Progression
 from penumbra.training.slices import Slices, smoothed
 
 if TYPE_CHECKING:
-    from penumbra.config.models import Candidate, Dataset
+    from penumbra.config.models import Candidate, Dataset, Training
 
 Loss = Callable[[ModelOutput, torch.Tensor], torch.Tensor]
 
@@ -69,9 +71,27 @@ class State:
     changes: list[dict[str, int]] = field(default_factory=list)
 
 
-def annealed(rate: float, epoch: int, epochs: int) -> float:
-    """Learning rate of an epoch (from 1): torch's ``CosineAnnealingLR(T_max=epochs, eta_min=0)`` in closed form."""
-    return rate * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+def learning_rate(options: Training, epoch: int) -> float:
+    """Learning rate of an epoch (from 1).
+
+    The cosine is torch's ``CosineAnnealingLR(T_max=epochs, eta_min=0)`` in closed form, milestones its ``MultiStepLR``.
+    """
+    if options.schedule == "cosine":
+        return options.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / options.epochs)) / 2
+    if options.schedule == "constant":
+        return options.learning_rate
+    passed = sum(epoch > milestone for milestone in options.schedule.epochs)
+    return float(options.learning_rate * options.schedule.factor**passed)
+
+
+def optimiser(options: Training, parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of a training."""
+    chosen, rate = options.optimiser, options.learning_rate
+    if chosen.name == "adam":
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=chosen.weight_decay, fused=True)
+    return torch.optim.RMSprop(
+        parameters, lr=rate, alpha=chosen.alpha, momentum=chosen.momentum, weight_decay=chosen.weight_decay
+    )
 
 
 class Trainer:
@@ -97,21 +117,32 @@ class Trainer:
         self.format = memory_format(device, self.options.precision, len(training.size))
         self.model: Model = build_model(candidate, dataset).to(device=device, memory_format=self.format)  # type: ignore[call-overload]
         self.loss: Loss = parts.build("loss", candidate.loss.name, candidate.loss.options)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.options.learning_rate, fused=True)
+        self.optimiser = optimiser(self.options, self.model.parameters())
         self.patience = Patience(self.options.early_stopping)
         asked = self.options.gradient_accumulation
         parts_of_a_batch = asked if isinstance(asked, int) else 1
         self.state = State(devices=[devices.describe(device)["name"]], parts=parts_of_a_batch)
         self.waiting: list[torch.Tensor] = []
         self.batches: list[np.ndarray] = []
-        self.used = min(self.options.slices_per_epoch or training.count, training.count)
+        self.patches = self.options.patches
+        self.of_each = 1 if self.patches is None else self.patches.of_each
+        every = training.count * self.of_each
+        self.used = min(self.options.slices_per_epoch or every, every)
         self.steps = math.ceil(self.used / self.options.batch_size)
-        chosen = generator(names.seed, "validation-rater", names.dataset, names.split)
-        place = validation.item_device
-        variants = torch.from_numpy(chosen.integers(validation.variants, size=validation.count))
-        self.validation_variants = variants.to(place)
-        self.validation_items = torch.arange(validation.count, device=place)
+        self._prepare_validation()
         self.progression = Progression(frozenset(self.options.progression), *validation.watched())
+
+    def _prepare_validation(self) -> None:
+        """Which raters, and which patches, validation sees: the same in all epochs and for all candidates."""
+        names, validation = self.names, self.validation
+        chosen = generator(names.seed, "validation-rater", names.dataset, names.split)
+        variants = chosen.integers(validation.variants, size=validation.count)
+        self.validation_items = np.arange(validation.count).repeat(self.of_each)
+        self.validation_variants = variants.repeat(self.of_each)
+        if self.patches is not None:
+            self.samplers = Sampler(self.training, self.patches), Sampler(validation, self.patches)
+            rng = generator(names.seed, "validation-patch", names.dataset, names.split)
+            self.validation_middles = self.samplers[1].middles(rng, self.validation_items)
 
     # ------------------------------------------------------------ saved and restored
 
@@ -143,7 +174,9 @@ class Trainer:
     def _features(self, images: torch.Tensor) -> torch.Tensor | LatentDistribution:
         bfloat16 = self.options.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            found: torch.Tensor | LatentDistribution = self.model.network(images.contiguous(memory_format=self.format))
+            images = images.contiguous(memory_format=self.format)
+            context = 0 if self.patches is None else self.patches.context
+            found: torch.Tensor | LatentDistribution = within(self.model.network, images, context)
         return found.float() if bfloat16 and isinstance(found, torch.Tensor) else found
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -222,29 +255,31 @@ class Trainer:
     def epoch_steps(self) -> Iterator[None]:
         """Take the steps left of the epoch under way, yielding after each; losses are collected in the state."""
         names, options, state = self.names, self.options, self.state
-        order = names.generator("order", state.epoch).permutation(self.training.count)[: self.used]
+        order = names.generator("order", state.epoch).permutation(self.training.count * self.of_each)[: self.used]
+        order //= self.of_each
         variants = names.generator("rater", state.epoch).integers(self.training.variants, size=self.used)
         seeds = names.generator("dropout", state.epoch).integers(np.iinfo(np.int64).max, size=self.steps)
         batches = [order[k : k + options.batch_size] for k in range(0, self.used, options.batch_size)]
-        place = self.training.item_device
-        items, picked = torch.from_numpy(order).to(place), torch.from_numpy(variants).to(place)
         theta = None
         if options.augmentation is not None:
             rng = names.generator("augmentation", state.epoch)
-            size = self.training.size
+            size = self.training.size if self.patches is None else self.patches.shown
             drawn = affine_parameters(rng, self.used, options.augmentation, size)
             theta = torch.from_numpy(drawn.normalised(size)).to(self.device, torch.float32)
         self.model.train()
         self.batches = batches
         for group in self.optimiser.param_groups:
-            group["lr"] = annealed(options.learning_rate, state.epoch, options.epochs)
+            group["lr"] = learning_rate(options, state.epoch)
+        gathered = self._gathered(order, variants)
         while state.step < self.steps:
             chosen = slice(state.step * options.batch_size, (state.step + 1) * options.batch_size)
-            images, target = self.training.gather(items[chosen], picked[chosen])
+            images, target = gathered(chosen)
             if theta is not None:
                 images, target = transform(images, target, theta[chosen])
                 if self.hard:
                     target = (target >= 0.5).float()
+            if self.patches is not None:
+                target = centre(target, self.patches.size)
             if self.smoothing:
                 target = smoothed(target, self.smoothing)
             self.waiting.append(self._gradient_that_fits(images, target, int(seeds[state.step])))
@@ -255,18 +290,40 @@ class Trainer:
                 self.collect()
             yield
 
+    def _gathered(
+        self, items: np.ndarray, variants: np.ndarray
+    ) -> Callable[[slice], tuple[torch.Tensor, torch.Tensor]]:
+        """What gives images and labels of some of the epoch's items: whole ones, or a patch of each."""
+        if self.patches is None:
+            place = self.training.item_device
+            whole, raters = torch.from_numpy(items).to(place), torch.from_numpy(variants).to(place)
+            return lambda chosen: self.training.gather(whole[chosen], raters[chosen])
+        sampler = self.samplers[0]
+
+        def patches(chosen: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            rng = self.names.generator("patch", self.state.epoch, self.state.step)
+            return sampler.gather(items[chosen], variants[chosen], sampler.middles(rng, items[chosen]))
+
+        return patches
+
+    def _validation_batch(self, chosen: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        items, variants = self.validation_items[chosen], self.validation_variants[chosen]
+        if self.patches is None:
+            place = self.validation.item_device
+            return self.validation.gather(torch.from_numpy(items).to(place), torch.from_numpy(variants).to(place))
+        images, target = self.samplers[1].gather(items, variants, self.validation_middles[chosen])
+        return images, centre(target, self.patches.size)
+
     @torch.no_grad()
     def validate(self) -> float:
         """The mean loss over the validation batches."""
         self.model.eval()
         torch.manual_seed(self.names.torch_seed("validation", self.state.epoch))
         size, losses, batches = self.options.batch_size, [], []
-        for k in range(0, self.validation.count, size):
-            images, target = self.validation.gather(
-                self.validation_items[k : k + size], self.validation_variants[k : k + size]
-            )
+        for k in range(0, len(self.validation_items), size):
+            images, target = self._validation_batch(slice(k, k + size))
             losses.append(self.loss(self._forward(images), target))
-            batches.append(np.arange(k, min(k + size, self.validation.count)) + self.training.count)
+            batches.append(self.validation_items[k : k + size] + self.training.count)
         values = torch.stack(losses).tolist()
         self._finite(values, 0, batches, "validation")
         return math.fsum(values) / len(values)
@@ -276,15 +333,22 @@ class Trainer:
         """Keep the prediction of the watched validation slice."""
         self.model.eval()
         item = self.progression.item
-        images, _ = self.validation.gather(
-            self.validation_items[item : item + 1], self.validation_variants[item : item + 1]
-        )
-        self.progression.keep(self.state.epoch, self._forward(images).probabilities)
+        place = self.validation.item_device
+        variants = torch.from_numpy(self.validation_variants[item * self.of_each, None]).to(place)
+        images, _ = self.validation.gather(torch.tensor([item], device=place), variants)
+        if self.patches is None:
+            output = self._forward(images)
+        else:
+            bfloat16 = self.options.precision == "bfloat16"
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+                found = stitched(self.model.network, images, self.patches.size, context=self.patches.context)
+            output = self.model.output(found.float())
+        self.progression.keep(self.state.epoch, output.probabilities)
 
     def finish_epoch(self) -> bool:
         """Validate and keep the best weights; true when the training is over."""
         state = self.state
-        rate = annealed(self.options.learning_rate, state.epoch, self.options.epochs)
+        rate = learning_rate(self.options, state.epoch)
         train_loss, validation_loss = math.fsum(state.losses) / len(state.losses), self.validate()
         state.history.append((state.epoch, train_loss, validation_loss, rate))
         if validation_loss < state.best_loss:
