@@ -107,7 +107,7 @@ def test_every_case_class_and_metric_has_one_row(run):
             rows = case_rows[(case_rows["case"] == case) & (case_rows["target"] == target)]
             assert sorted(rows["metric"]) == sorted(PER_CLASS)
         rows = case_rows[(case_rows["case"] == case) & (case_rows["target"] == "image")]
-        assert sorted(rows["metric"]) == sorted(ENTROPY)
+        assert sorted(rows["metric"]) == sorted([*ENTROPY, "dice_foreground"])
     assert len(set(PER_CLASS)) == 17
     pooled = table[table["scope"] == "run"]
     assert len(pooled) == 3 + 6 * 10 + len(CLASSES) * (100 + len(LEVELS) + 1)
@@ -133,6 +133,9 @@ def test_values_agree_with_independent_computation(run):
             h, h_reference = (-np.nansum(m * np.log(m)) for m in (p, soft))
         assert _value(table, case, "image", "entropy_reference")["value"] == pytest.approx(h_reference)
         assert _value(table, case, "image", "entropy_error")["value"] == pytest.approx(abs(h - h_reference))
+        any_class = (p >= np.array([0.35, 0.6]).reshape(2, 1, 1, 1)).any(axis=0)
+        together = f1_score(maps["hard"].any(axis=0).ravel(), any_class.ravel())
+        assert _value(table, case, "image", "dice_foreground")["value"] == pytest.approx(together)
 
 
 def test_calibration_is_pooled_over_the_run(run):

@@ -228,6 +228,34 @@ def test_published_lines_stand_beside_the_papers_own_data_sets(study, metrics, t
     assert set(cells(calibration, row="published: Conv-* (mean of 3)")["displayed"]) == {"16.2", "20.4"}
 
 
+def test_agreement_of_classes_stands_beside_the_paper():
+    rng = np.random.default_rng(SEED)
+    labels = {"deepmedic": "DeepMedic", "low-rank-30": "SSN low-rank 30 mm"}
+    classes = ("net", "edema", "enhancing")
+    brats = DatasetInfo("brats_2017", "BraTS 2017", classes, (0, 1), evaluation={"readers": True})
+    wanted = [(c, "dice") for c in classes] + [("image", m) for m in ("dice_foreground", "ged", "sample_diversity")]
+    rows = pd.DataFrame(
+        [
+            {"dataset": "brats_2017", "candidate": c, "split": s, "case": f"p{k}", "scope": "case", "target": target,
+             "metric": m, "bin": pd.NA, "value": rng.uniform(), "n": 4, "status": "ok"}
+            for c in labels for s in range(2) for k in range(4) for target, m in wanted
+        ]
+    )  # fmt: skip
+    rows.insert(0, "row", row_names(rows))
+    made = StudyContext("ssn", "SSN", "ssn", {"brats_2017": brats}, candidate_infos(labels), "deepmedic")
+    published = pd.read_csv(synthetic.PUBLISHED.with_name("stochastic_segmentation_networks.csv"), dtype=str)
+    table = build("sample_agreement", rows, made, published=published, columns="classes")
+    theirs = cells(table, row="published: SSN low-rank 30 mm")
+    assert dict(zip(theirs["target"] + " " + theirs["metric"], theirs["displayed"], strict=True)) == {
+        "image dsc_whole_tumor": "88.0 ± 1.3", "net dsc_net": "59.3 ± 3.1", "edema dsc_edema": "71.7 ± 2.3",
+        "enhancing dsc_enhancing": "68.7 ± 3.5", "image ged_squared": "0.635 ± 0.029",
+        "image sample_diversity": "0.312 ± 0.014",
+    }  # fmt: skip
+    found = cells(table, row="DeepMedic", metric="dice", target="edema").iloc[0]
+    per_split = rows.query("candidate == 'deepmedic' and target == 'edema'").groupby("split")["value"].mean()
+    assert found["displayed"] == f"{100 * per_split.mean():.1f} ± {100 * per_split.std():.1f}"
+
+
 def test_agreement_with_readers_stands_beside_the_paper():
     rng = np.random.default_rng(SEED)
     labels = {"low-rank-one": "SSN low-rank (set 0)", "low-rank-all": "SSN low-rank (all sets)"}

@@ -126,7 +126,7 @@ def test_windows_make_one_distribution_that_varies_together(rng):
     torch.testing.assert_close(drawn.mean(dim=0), distribution.mean[0, 0], atol=float(drawn.std()) * 0.15, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["single_pass", "distribution"])
+@pytest.mark.parametrize("name", ["single_pass", "distribution", "independent_draws"])
 def test_a_window_of_the_wrong_number_of_sides_is_refused(rng, name):
     predictor = parts.build("predictor", name, {"window": [8, 8, 8]})
     with pytest.raises(PenumbraError, match=r"\[8, 8, 8\] has 3 sides, the images have 2") as error:

@@ -98,6 +98,16 @@ def test_stochastic_networks_are_trained_on_one_set_of_annotations_and_on_all(sn
     assert counts["infer"] == 33, "a candidate that only predicts otherwise than another shares its training"
 
 
+def test_stochastic_networks_on_volumes_of_brain_tumours(snakemake, checkout):
+    (checkout / "challenge/HGG").mkdir(parents=True)
+    (checkout / "task.tar").touch()
+    data = "data={brats_2017: challenge, brain_tumour: task.tar}"
+    done = snakemake(*DRY, "--config", "studies=[stochastic-tumours]", data)
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    assert (counts["train"], counts["infer"], counts["fuse"], counts["table"]) == (6, 8, 4, 1)
+
+
 def test_methods_that_draw_voxel_by_voxel_take_the_networks_of_those_that_do_not(snakemake, checkout):
     (checkout / "elsewhere.tar").touch()
     settings = ("--config", "studies=[all-methods-lidc]", "data={lidc: elsewhere.tar}")

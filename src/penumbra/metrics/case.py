@@ -86,6 +86,11 @@ def measure_case(maps: CaseMaps, thresholds: np.ndarray, evaluation: Evaluation)
         yield from _binary(k, binary[k], maps.hard[k], fault, evaluation)
         yield from _soft(k, probability, maps.hard[k], maps.soft[k], finite)
     voxels = maps.soft[0].size
+    if len(binary) > 1:
+        fault = NOT_FINITE if not finite else None if all(binarised) else NO_THRESHOLD
+        any_class, reference = np.logical_or.reduce(binary), np.logical_or.reduce(maps.hard)
+        together = undefined(fault) if fault else overlap.dice(any_class, reference)
+        yield Measured(None, "dice_foreground", None, together, voxels)
     for name, metric in ENTROPY.items():
         value = _checked(finite or name == "entropy_reference", metric, maps.probabilities, maps.soft)
         yield Measured(None, name, None, value, voxels)

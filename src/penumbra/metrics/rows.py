@@ -85,6 +85,7 @@ METRICS: dict[str, Metric] = {
     "nonzero_count": Metric("Voxels above 0 in bin of their value", "voxel", "none"),
     "threshold_dice": Metric("Dice score by threshold, training and validation cases", "fraction", "none"),
     "threshold_dice_range": Metric("Range of the Dice score over thresholds", "fraction", "low", 0.0),
+    "dice_foreground": Metric("Dice score of all classes together", "fraction", "high", 1.0),
     "ged": Metric("Squared generalised energy distance", "1 - IoU", "low", 0.0),
     "sample_diversity": Metric("Diversity of the samples", "1 - IoU", "none"),
     "reader_diversity": Metric("Diversity of the readers", "1 - IoU", "none"),

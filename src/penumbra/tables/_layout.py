@@ -32,7 +32,8 @@ class Quantity:
     scale : what a value is multiplied by before it is shown.
     decimals : digits after the point; None shows three significant digits of the column's largest mean.
     per : one column for each class, or one for the image.
-    published : name in the published table, and ``published_note`` what stands in the way of a direct comparison.
+    published : name in the published table, where ``{target}`` stands for the column's class, and ``published_note``
+        what stands in the way of a direct comparison.
     bin : which bin of the metric, where it has any.
     """
 
@@ -189,9 +190,12 @@ def _published(published: pd.DataFrame | None, tables: Sequence[str], column: Co
     if published is None or published.empty or column.quantity.published is None:
         return None
     name, metric = column.dataset.published_name, column.quantity.published
-    rows = _pick(published, dataset=name, metric=metric)
-    # What a paper gives of the image as a whole, all classes and cases, it lists under either name.
-    rows = rows[rows["target"].isin({column.target, "all"} if column.target == IMAGE else {column.target})]
+    of_class = metric.format(target=column.target)
+    rows = _pick(published, dataset=name, metric=of_class)
+    # What a paper gives of the image as a whole, all classes and cases, it lists under either name; and what names its
+    # class in the metric under the latter.
+    everything = column.target == IMAGE or of_class != metric
+    rows = rows[rows["target"].isin({column.target, "all"} if everything else {column.target})]
     return rows[rows["table"].astype(str).isin(tables)]
 
 

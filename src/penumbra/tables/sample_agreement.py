@@ -3,10 +3,12 @@
 Dice score of the most probable class of each voxel with each reader (DSC), the same with readers who marked something
 (DSC_nod), squared generalised energy distance between samples and readers, and diversity of the samples. ``matched``
 adds the Hungarian-matched IoU and the maximum Dice matching of later work. Needs ``evaluation.readers`` of the data
-sets.
+sets. ``columns: classes`` shows Dice scores of each class, and of all together, instead of those with each reader.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from penumbra.errors import PenumbraError
 from penumbra.reporting.context import DatasetInfo, StudyContext, StudyData
@@ -14,9 +16,15 @@ from penumbra.tables._layout import Quantity, Table, TableFunction, fill
 
 NEEDS = ("metrics", "tests", "published")
 
-_QUANTITIES = (
+_READERS = (
     Quantity("reader_dice", "DSC", "%", 1.0, 100.0, 1, "image", "dsc"),
     Quantity("reader_dice_annotated", "DSC_nod", "%", 1.0, 100.0, 1, "image", "dsc_nodule"),
+)
+_CLASSES = (
+    Quantity("dice_foreground", "DSC of all classes", "%", 1.0, 100.0, 1, "image", "dsc_whole_tumor"),
+    Quantity("dice", "DSC", "%", 1.0, 100.0, 1, "class", "dsc_{target}"),
+)
+_SAMPLES = (
     Quantity("ged", "GED²", "1 - IoU", 0.0, 1.0, 3, "image", "ged_squared"),
     Quantity("sample_diversity", "Diversity", "1 - IoU", None, 1.0, 3, "image", "sample_diversity"),
     Quantity("reader_diversity", "Readers' diversity", "1 - IoU", None, 1.0, 3, "image"),
@@ -25,18 +33,24 @@ _MATCHED = (
     Quantity("matched_iou", "Matched IoU", "%", 1.0, 100.0, 1, "image"),
     Quantity("maximum_dice", "Maximum Dice", "%", 1.0, 100.0, 1, "image"),
 )
-_CAPTION = (
+_OF_READERS = (
     "Agreement with each reader. DSC: Dice score of the most probable class of each voxel with each reader, pairs that "
-    "are empty on both sides left out; DSC_nod: with readers who marked something only. GED²: squared generalised "
-    "energy distance between samples and readers, in 1 - IoU, a class that is absent from both maps counting as an IoU "
-    "of 1; diversity: mean 1 - IoU of two samples, and of two readers, a map paired with itself included. A candidate "
-    "whose predictor draws no samples has its prediction as the only one."
+    "are empty on both sides left out; DSC_nod: with readers who marked something only. "
+)
+_OF_CLASSES = (
+    "Agreement with the reference. DSC: Dice score of each class with the hard reference, and of all classes together. "
+)
+_CAPTION = (
+    "GED²: squared generalised energy distance between samples and readers, in 1 - IoU, a class that is absent from "
+    "both maps counting as an IoU of 1; diversity: mean 1 - IoU of two samples, and of two readers, a map paired with "
+    "itself included. A candidate whose predictor draws no samples has its prediction as the only one."
 )
 
 
-def build(*, matched: bool = False) -> TableFunction:
+def build(*, columns: Literal["readers", "classes"] = "readers", matched: bool = False) -> TableFunction:
     """The table; ``matched`` adds Hungarian-matched IoU and maximum Dice."""
-    shown = [*_QUANTITIES, *(_MATCHED if matched else ())]
+    scores, what = (_READERS, _OF_READERS) if columns == "readers" else (_CLASSES, _OF_CLASSES)
+    shown = [*scores, *_SAMPLES, *(_MATCHED if matched else ())]
 
     def chosen(dataset: DatasetInfo) -> list[Quantity]:
         if not dataset.evaluation.get("readers"):
@@ -47,6 +61,6 @@ def build(*, matched: bool = False) -> TableFunction:
         return shown
 
     def table(data: StudyData, context: StudyContext, exhibit: str, title: str) -> Table:
-        return fill(data, context, exhibit, title, chosen, caption=_CAPTION, published_tables=("1", "2"))
+        return fill(data, context, exhibit, title, chosen, caption=what + _CAPTION, published_tables=("1", "2"))
 
     return table

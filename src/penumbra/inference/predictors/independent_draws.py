@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 
 from penumbra.inference.prediction import Prediction, Predictor
+from penumbra.inference.whole_image import whole_image
 from penumbra.training.model import Model
 
 
@@ -34,16 +35,24 @@ def draw(probabilities: torch.Tensor, count: int) -> torch.Tensor:
     return ((level >= lower) & (level < upper)).to(upper.dtype)
 
 
-def build(*, samples: Annotated[int, Field(ge=1)] = 100) -> Predictor:
+def build(
+    *,
+    samples: Annotated[int, Field(ge=1)] = 100,
+    window: list[Annotated[int, Field(ge=1)]] | None = None,
+    context: Annotated[int, Field(ge=0)] = 0,
+    windows_at_once: Annotated[int, Field(ge=1)] = 4,
+) -> Predictor:
     """Make the predictor.
 
     Parameters
     ----------
     samples : draws of each member.
+    window, context, windows_at_once : as for :mod:`penumbra.inference.predictors.distribution`.
     """
+    output_of = whole_image("independent_draws", window, context, windows_at_once)
 
     def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
-        maps = [model(images).probabilities for model in models]
+        maps = [output_of(model, images).probabilities for model in models]
         drawn = torch.cat([draw(each, samples) for each in maps]) if sampled else None
         return Prediction(torch.stack(maps).mean(dim=0), drawn)
 
