@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import entropy as scipy_entropy
+from sklearn.metrics import f1_score
 
 from penumbra import parts
 from penumbra.errors import PenumbraError
@@ -36,7 +38,7 @@ STATISTICAL = (
     "threshold_optimisation",
     "prediction_distribution",
 )
-IMAGES = ("visual", "segmentations", "samples", "learning_progression")
+IMAGES = ("visual", "segmentations", "samples", "sample_scores", "learning_progression")
 SEED = int(np.random.SeedSequence().entropy % 2**32)
 
 
@@ -315,7 +317,7 @@ def test_samples_are_shown_beside_raters_and_prediction(study, image_files):
 
     name = synthetic.SAMPLED[-1]
     files = run_files(image_files, study)
-    figure, marks = draw("samples", study, files=files, candidate=name, rows=2)
+    figure, marks = draw("samples", study, files=files, candidates=[name], rows=2)
     images = marks[marks["mark"] == "image"]
     assert len(images) == 2 * (1 + 4 + 1 + 4) and (images["status"] == "ok").all()
     choices = marks[marks["mark"] == "choice"]
@@ -343,10 +345,81 @@ def test_samples_are_shown_beside_raters_and_prediction(study, image_files):
 def test_a_candidate_without_samples_is_told(study, image_files):
     files = run_files(image_files, study)
     without = next(c for c in study.candidates if c not in synthetic.SAMPLED)
-    _, marks = draw("samples", study, files=files, candidate=without, rows=1)
+    _, marks = draw("samples", study, files=files, candidates=[without], rows=1)
     assert marks[marks["status"] != "ok"]["panel"].tolist() == ["Sample 1"]
     with pytest.raises(PenumbraError, match="no candidate 'unheard'"):
-        draw("samples", study, files=files, candidate="unheard")
+        draw("samples", study, files=files, candidates=["unheard"])
+
+
+def test_candidates_stand_below_each_other_with_the_entropy_of_their_samples(study, image_files):
+    from penumbra.data.case import read_class_map
+
+    files = run_files(image_files, study)
+    figure, marks = draw("samples", study, files=files, candidates=list(synthetic.SAMPLED), rows=2, entropy=True)
+    images = marks[marks["mark"] == "image"]
+    # Once a case: image and raters; for each candidate: prediction, entropy, samples.
+    assert len(images) == 2 * (1 + 4 + len(synthetic.SAMPLED) * (1 + 1 + 4))
+    labels = {t.get_text() for a in all_axes(figure) for t in a.texts}
+    assert {study.candidates[c].label for c in synthetic.SAMPLED} <= labels
+    for mark in images[images["panel"] == "Entropy"].to_dict("records"):
+        drawn = placed(read_class_map(Path(mark["source"])), mark)
+        shares = np.stack([(drawn == k).mean(axis=0) for k in range(3)])
+        expected = scipy_entropy(shares, axis=0) / np.log(3)
+        assert mark["value"] == pytest.approx(expected.sum()) and mark["value"] > 0
+
+
+def test_without_disagreement_the_slice_of_most_foreground_is_shown(study, tmp_path):
+    """One rater, who disagrees with nobody."""
+    from penumbra.data.case import read_case
+
+    files = run_files(synthetic.images(tmp_path, study, SEED), study)
+    for rater in files.cases.glob("*/rater-[234].nii.gz"):
+        rater.unlink()
+    _, marks = draw("samples", study, files=files, candidates=[synthetic.SAMPLED[0]], rows=1)
+    (name,) = set(marks["name"])
+    case, z = name.split(", slice ")
+    counts = {c.name: np.count_nonzero(read_case(c).raters[0], axis=(0, 1)) for c in files.cases.iterdir()}
+    assert counts[case][int(z)] == max(count.max() for count in counts.values()) > 0
+
+
+def test_scores_of_samples_are_those_of_a_library(study, image_files):
+    from penumbra.data.case import read_case, read_class_map
+
+    name = synthetic.SAMPLED[0]
+    files = run_files(image_files, study)
+    figure, marks = draw("sample_scores", study, files=files, candidate=name)
+    (axes,) = all_axes(figure)
+    crosses = marks[marks["mark"] == "cross"]
+    assert crosses["value"].is_monotonic_increasing and len(crosses) > 1
+    for mark in crosses.to_dict("records"):
+        readers = read_case(files.cases / mark["name"]).raters
+        maps = read_class_map(files.predictions[name] / f"{mark['name']}.nii.gz").astype(float)
+        prediction = np.concatenate([1 - maps.sum(axis=0, keepdims=True), maps]).argmax(axis=0)
+        samples = read_class_map(files.predictions[name] / "samples" / f"{mark['name']}.nii.gz").astype(int)
+        scores = [
+            np.mean([f1_score(r.ravel(), one.ravel(), labels=[1, 2], average="macro") for r in readers])
+            for one in (prediction, *samples)
+        ]
+        assert mark["value"] == pytest.approx(scores[0])
+        mine = marks[(marks["name"] == mark["name"])]
+        better = float(np.mean(np.array(scores[1:]) > scores[0]))
+        assert mine[mine["mark"] == "bar"]["value"].tolist() == [pytest.approx(better)]
+        quantiles = mine[mine["mark"] == "quantile"]["value"].to_numpy()
+        np.testing.assert_allclose(quantiles, np.quantile(scores[1:], [0.05, 0.25, 0.5, 0.75, 0.95]))
+    heights = [patch.get_height() for patch in axes.patches]
+    np.testing.assert_allclose(heights, marks[marks["mark"] == "bar"]["value"])
+    (line,) = marks[marks["mark"] == "line"].to_dict("records")
+    assert line["value"] == pytest.approx(np.mean(heights))
+
+
+def test_cases_without_samples_have_no_scores(study, image_files):
+    files = run_files(image_files, study)
+    without = next(c for c in study.candidates if c not in synthetic.SAMPLED)
+    figure, marks = draw("sample_scores", study, files=files, candidate=without)
+    assert set(marks["status"]) == {"missing"}
+    assert "no samples" in {t.get_text() for a in all_axes(figure) for t in a.texts}
+    with pytest.raises(PenumbraError, match="no candidate 'unheard'"):
+        draw("sample_scores", study, files=files, candidate="unheard")
 
 
 # ---------------------------------------------------------------- chapter 4

@@ -549,5 +549,25 @@ _register("sum_of_pixels", "the pixels shown ({array}); value: their sum", DEEP,
 _register("disagreement_of_slice", "sum over voxels and classes of f (1 - f), f the share of raters; the largest of "
           "all slices of the test cases, unless the configuration names the slice", DEEP, _slice_disagreement,
           tolerance=CLOSE)  # fmt: skip
+
+
+def _score_of_case(files: Sequence[Path], argument: Argument) -> Estimate:
+    from penumbra.reporting.pictures import read_scores, score_summary
+
+    scores = read_scores(files, int(argument["classes"]))
+    return Estimate(score_summary(scores, argument["of"]), None, len(scores) - 1)
+
+
+def _mean_score(files: Sequence[Path], argument: Argument) -> Estimate:
+    values, rest = [], list(files)
+    for size in argument["sizes"]:
+        values.append(_score_of_case(rest[: int(size)], argument).value)
+        rest = rest[int(size) :]
+    return Estimate(math.fsum(values) / len(values), None, len(values))
+
+
+_SCORE = "Dice of the samples of a case with its raters, the mean over classes not empty on both sides, and over raters"
+_register("score_of_case", _SCORE + ": {of}", DEEP, _score_of_case, tolerance=CLOSE)
+_register("mean_score_of_cases", _SCORE + ": the mean over cases of {of}", DEEP, _mean_score, tolerance=CLOSE)
 _register("last_epoch", "the last epoch of the training", DEEP, _last_epoch,
           lambda files, argument, estimate: f"epoch {estimate.value:.0f}")  # fmt: skip

@@ -64,13 +64,73 @@ def binarised(
     return remove_small(marked[k], smallest[0], smallest[1]), bool(usable[k])  # type: ignore[arg-type]
 
 
+def entropy_of(samples: np.ndarray, classes: int, place: Place) -> np.ndarray:
+    """The shown part ``(x, y)`` of the marginal entropy over samples, in [0, 1].
+
+    Parameters
+    ----------
+    samples : label maps ``(S, X, Y, Z)``. classes : K, without the background.
+    """
+    import numpy as np
+
+    from penumbra.metrics.distribution import marginal_entropy, marginals
+
+    return marginal_entropy(marginals(cut(samples, place).astype(np.uint8), classes))
+
+
+def case_scores(prediction: np.ndarray, samples: np.ndarray, readers: np.ndarray, classes: int) -> np.ndarray:
+    """Dice scores ``(1 + S,)`` of the prediction and of each sample of one case, the mean over readers.
+
+    Against one reader it is the mean over classes that are not empty on both sides; readers without such a class are
+    left out, and what has none is NaN. The k-th samples of a case's slices are taken together.
+
+    Parameters
+    ----------
+    prediction : label map ``(X, Y, Z)``. samples ``(S, X, Y, Z)``, readers ``(R, X, Y, Z)`` : label maps likewise.
+    """
+    import numpy as np
+
+    from penumbra.metrics.distribution import Comparison, class_mean
+
+    drawn = np.concatenate([prediction[np.newaxis], samples])
+    scores = class_mean(Comparison(drawn, readers, classes).sample_dice(), "skip")
+    defined = ~np.isnan(scores)
+    total, count = np.where(defined, scores, 0.0).sum(axis=1), defined.sum(axis=1)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
+def score_summary(scores: np.ndarray, of: str | float) -> float:
+    """One number of :func:`case_scores`: ``prediction``, ``better`` (the share of scored samples above the prediction),
+    or a quantile of the scored samples, by its number."""
+    import numpy as np
+
+    prediction, drawn = scores[0], scores[1:][~np.isnan(scores[1:])]
+    if of == "prediction":
+        return float(prediction)
+    if not len(drawn) or (of == "better" and np.isnan(prediction)):
+        return float("nan")
+    return float((drawn > prediction).mean()) if of == "better" else float(np.quantile(drawn, float(of)))
+
+
+def read_scores(files: Sequence[Path], classes: int) -> np.ndarray:
+    """:func:`case_scores` of files: the probability map, the samples, and each reader's mask."""
+    import numpy as np
+
+    from penumbra.data.case import read_class_map, read_nifti
+    from penumbra.metrics.binarisation import most_probable_class
+
+    probabilities, samples = read_class_map(files[0]), read_class_map(files[1])
+    readers = np.stack([read_nifti(file)[0] for file in files[2:]]).astype(np.uint8)
+    return case_scores(most_probable_class(probabilities).astype(np.uint8), samples.astype(np.uint8), readers, classes)
+
+
 def shown_pixels(files: Sequence[Path], argument: Mapping[str, Any]) -> np.ndarray:
     """The pixels that a mark stands for, read from its files.
 
     ``argument`` names the ``array``: ``image`` (one ``channel`` of an ingested case), ``classes`` (all classes of a
-    map), ``class`` (class ``k`` of it), ``reference`` and ``binary`` (``k``, binarised; the latter by ``rule`` and the
-    thresholds in the second file), ``label`` and ``prediction`` (of ``progression.npz``: class ``k``, at position
-    ``at``); and the ``place``, see :data:`Place`.
+    map), ``class`` (class ``k`` of it), ``entropy`` (over samples of ``labels`` classes), ``reference`` and ``binary``
+    (``k``, binarised; the latter by ``rule`` and the thresholds in the second file), ``label`` and ``prediction`` (of
+    ``progression.npz``: class ``k``, at position ``at``); and the ``place``, see :data:`Place`.
     """
     import numpy as np
 
@@ -86,6 +146,8 @@ def shown_pixels(files: Sequence[Path], argument: Mapping[str, Any]) -> np.ndarr
         channels = image[np.newaxis] if image.ndim == 3 else np.moveaxis(image, 3, 0)
         return cut(channels[argument["channel"]].astype(np.float32), place)
     maps = read_class_map(files[0])
+    if kind == "entropy":
+        return entropy_of(maps, argument["labels"], place)
     if kind == "classes":
         return cut(maps, place)
     if kind == "class":
