@@ -126,6 +126,47 @@ def test_windows_make_one_distribution_that_varies_together(rng):
     torch.testing.assert_close(drawn.mean(dim=0), distribution.mean[0, 0], atol=float(drawn.std()) * 0.15, rtol=0)
 
 
+def logits_drawn(model: Model, images: torch.Tensor, **options) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probability map, and the logits of the draws (S, H, W), from the same random numbers each time."""
+    with torch.no_grad():
+        torch.manual_seed(3)
+        found = parts.build("predictor", "distribution", {"samples": 200, **options})([model], images)
+    return found.probabilities, torch.logit(found.samples[:, 0, 0].clamp(1e-14, 1 - 1e-14))
+
+
+def test_a_distribution_is_manipulated_after_training(rng):
+    """Figure 6: temperature and scale move draws towards, away from and across the mean; the mean stays."""
+    model = stochastic(rng, 3)
+    images = torch.from_numpy(rng.normal(size=(1, 1, 8, 8)))
+    mean, plain = logits_drawn(model, images)
+    centre_of = torch.logit(mean[0, 0])
+    for options, factor in (({"temperature": 0.25}, 0.5), ({"scale": 3.0}, 3.0), ({"temperature": 0.0}, 0.0)):
+        same, drawn = logits_drawn(model, images, **options)
+        torch.testing.assert_close(same, mean)
+        torch.testing.assert_close(drawn - centre_of, factor * (plain - centre_of), rtol=1e-5, atol=2e-2)
+    # What varies together turns round, what each place has for itself does not.
+    _, turned = logits_drawn(model, images, scale=-1.0)
+    with torch.no_grad():
+        distribution = model(images).distribution
+        torch.manual_seed(3)
+        noise = distribution.diagonal.sqrt() * torch.randn(200, *distribution.mean.shape, dtype=torch.float64)
+    torch.testing.assert_close((plain + turned) / 2, centre_of + noise[:, 0, 0], rtol=1e-4, atol=1e-2)
+
+
+def test_what_cannot_be_manipulated_is_told(rng):
+    with pytest.raises(PenumbraError, match="scaled_class is 2, and the data set has 1"):
+        logits_drawn(stochastic(rng, 1), torch.zeros(1, 1, 8, 8, dtype=torch.float64), scaled_class=2, scale=-1.0)
+    recipe = make_candidate(network={"dropout": 0.0})
+    latent = Candidate.model_validate(
+        recipe.model_dump()
+        | {"network": {"name": "probabilistic_unet2d", "levels": 2, "base_filters": 4}, "loss": "elbo"}
+    )
+    with pytest.raises(PenumbraError, match="those of a normal distribution"):
+        logits_drawn(
+            build_model(latent, make_dataset()).double().eval(), torch.zeros(1, 1, 8, 8).double(), temperature=0.5
+        )
+
+
 @pytest.mark.parametrize("name", ["single_pass", "distribution", "independent_draws"])
 def test_a_window_of_the_wrong_number_of_sides_is_refused(rng, name):
     predictor = parts.build("predictor", name, {"window": [8, 8, 8]})

@@ -24,7 +24,7 @@ rule train:
         mem_mb=by_attempt(8000),
         runtime=720,
     params:
-        candidate=lambda w: plan.candidate_params(w, "members", "predictor"),
+        candidate=lambda w: plan.candidate_params(w, "trained_as", "members", "predictor"),
         dataset=lambda w: plan.dataset_params(w.dataset),
         name=lambda w: plan.plain(w.dataset),
         choices=lambda w: plan.deviations(w),

@@ -261,7 +261,7 @@ class Optimiser(Model):
 
     @model_validator(mode="after")
     def _bear(self) -> Optimiser:
-        if self.name == "adam" and {"alpha", "momentum"} & self.model_fields_set:
+        if self.name == "adam" and (self.alpha, self.momentum) != (0.99, 0.0):
             raise ValueError("alpha and momentum are options of rmsprop; leave them out, or say `name: rmsprop`")
         return self
 

@@ -63,7 +63,8 @@ def case_predictor(
     Parameters
     ----------
     images : (N, C, H, W) or (N, C, H, W, D), mapped. weights : one file for each member.
-    seed, names : name the draws of predictors that sample (data set, candidate, split); the case's name is added.
+    seed, names : name the draws of predictors that sample (data set, trained candidate, split); the case's name is
+        added.
     """
     layout = memory_format(device, candidate.training.precision, images.ndim - 2)
     models = []
@@ -213,7 +214,8 @@ def infer(
         dataset=dataset,
         device=place,
         seed=seed,
-        names=(dataset_name, candidate_name, split_index),
+        # Candidates that share a training share their draws too, so that they differ in what they do with them alone.
+        names=(dataset_name, candidate.trained_as or candidate_name, split_index),
     )
     geometries = read_geometries(prepared / paths.PREPARED_GEOMETRY)
     seen = cases["train"] + cases["validation"]

@@ -151,7 +151,7 @@ class Plan:
     def candidate_params(self, wildcards: Any, *without: str) -> dict[str, Any]:
         """The recipe of a run's candidate, as plain data, without the keys that a stage has no use for."""
         content, key = self.candidate(wildcards), ("candidate", wildcards.dataset, wildcards.candidate, *without)
-        return self._once(key, lambda: content.model_dump(mode="json", exclude={"label", "trained_as", *without}))
+        return self._once(key, lambda: content.model_dump(mode="json", exclude={"label", *without}))
 
     def training_labels(self, wildcards: Any) -> str:
         """The label folder that a candidate is trained on; its own where it resamples otherwise than the data set."""

@@ -6,6 +6,10 @@ treated as a mixture: each gives its share of the draws.
 
 An image that is larger than what the network can see at once is predicted in windows side by side, whose means,
 diagonals and factors are put together to one distribution over the whole image (Monteiro et al. 2020, section 5.3).
+
+The distribution can be manipulated after training; its draws come from the same random numbers. ``temperature``
+multiplies the whole covariance, ``scale`` the part of one class in each draw's distance from the mean, so that -1 turns
+it round (the paper's figure 6).
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from pydantic import Field
 from penumbra.errors import PenumbraError
 from penumbra.inference.prediction import Prediction, Predictor
 from penumbra.inference.whole_image import whole_image
+from penumbra.networks.distribution import LogitDistribution, LowRankNormal
+from penumbra.networks.output import ModelOutput
 from penumbra.training.model import Model
 
 
@@ -26,6 +32,9 @@ def build(
     *,
     samples: Annotated[int, Field(ge=1)] = 100,
     probabilities: Literal["mean_logits", "mean_draws"] = "mean_logits",
+    temperature: Annotated[float, Field(ge=0)] = 1.0,
+    scaled_class: Annotated[int, Field(ge=1)] = 1,
+    scale: float = 1.0,
     window: list[Annotated[int, Field(ge=1)]] | None = None,
     context: Annotated[int, Field(ge=0)] = 0,
     windows_at_once: Annotated[int, Field(ge=1)] = 4,
@@ -35,11 +44,33 @@ def build(
     Parameters
     ----------
     samples : draws of each member. probabilities : what the probability map is.
+    temperature : of the covariance; 0 leaves the mean alone. scaled_class, scale : the number of a class, from 1 in the
+        data set's order, and what its part is multiplied by.
     window : sides of a window in voxels of prepared space; none: the whole image at once. context : how many voxels a
         window is shown beyond each of its sides. windows_at_once : a batch.
     """
 
     output_of = whole_image("distribution", window, context, windows_at_once)
+
+    def manipulated(output: ModelOutput) -> LogitDistribution:
+        distribution = output.distribution
+        assert distribution is not None
+        if temperature == 1 and scale == 1:
+            return distribution
+        if not isinstance(distribution, LowRankNormal):
+            raise PenumbraError(
+                "temperature and scale of the predictor distribution are those of a normal distribution over logits",
+                cure="leave them out, or give the candidate `head: {name: low_rank_normal, rank: 10}`",
+            )
+        classes = output.probabilities.shape[1]
+        if scaled_class > classes:
+            raise PenumbraError(
+                f"predictor.distribution.scaled_class is {scaled_class}, and the data set has {classes}",
+                cure="name a class by its number, from 1 in the order of the data set's `classes`",
+            )
+        # Where background has a logit of its own, it comes first.
+        channel = scaled_class - 1 + distribution.mean.shape[1] - classes
+        return distribution.tempered(temperature).scaled(channel, scale)
 
     def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         maps, draws = [], []
@@ -53,7 +84,7 @@ def build(
             if not sampled and probabilities == "mean_logits":
                 maps.append(output.probabilities)
                 continue
-            logits = output.distribution.sample(samples)
+            logits = manipulated(output).sample(samples)
             drawn = model.activation(logits.flatten(0, 1)).reshape(samples, *output.probabilities.shape)
             draws.append(drawn)
             maps.append(output.probabilities if probabilities == "mean_logits" else drawn.mean(dim=0))
