@@ -19,6 +19,7 @@ STUDIES = [
     "label-fusion-lidc",
     "label-fusion-phantom",
     "label-fusion-thesis",
+    "manipulated-tumours",
     "presets-phantom",
     "softseg-hippocampus",
     "softseg-phantom",

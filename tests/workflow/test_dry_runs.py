@@ -107,6 +107,9 @@ def test_stochastic_networks_on_volumes_of_brain_tumours(snakemake, checkout):
     counts = job_counts(done.stdout)
     assert (counts["train"], counts["infer"], counts["fuse"]) == (6, 8, 4)
     assert (counts["table"], counts["figure"]) == (1, 4)
+    done = snakemake(*DRY, "--config", "studies=[manipulated-tumours]", data)
+    counts = job_counts(done.stdout)
+    assert (counts["train"], counts["infer"], counts["figure"]) == (1, 6, 1), "one training, manipulated afterwards"
 
 
 def test_methods_that_draw_voxel_by_voxel_take_the_networks_of_those_that_do_not(snakemake, checkout):
