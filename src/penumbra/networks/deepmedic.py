@@ -19,6 +19,7 @@ it is shown the network pads the image with zeros, as much as the coarsest path 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -108,6 +109,13 @@ class DeepMedic(nn.Module):
         if min(size) < 1:
             raise ValueError(f"a patch needs {(MARGIN + 1) * scale} voxels a side, got {tuple(images.shape[2:])}")
         return self._logits(images, size)
+
+    def middle(self, images: torch.Tensor, size: Sequence[int]) -> torch.Tensor | None:
+        """Logits of the middle of a batch of patches, or None where a path sees too little to give so many."""
+        seen = shown(tuple(size), max(SCALES))
+        if any(whole < side for whole, side in zip(images.shape[2:], seen, strict=True)):
+            return None
+        return self._logits(images, tuple(size))
 
     def _logits(self, images: torch.Tensor, size: Size) -> torch.Tensor:
         found = []

@@ -31,18 +31,15 @@ def centre(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 def within(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, context: int) -> torch.Tensor:
     """A network's outputs for the middle of images, all but ``context`` voxels on each side.
 
-    A network that has a method ``valid`` computes only what needs nothing from beyond the border, where that is enough;
-    of any other one the middle is taken.
+    A network that has a method ``middle`` computes only what needs nothing from beyond the border, where what it is
+    shown is enough; of any other one the middle is taken.
     """
     if not context:
         return network(images)
     size = [side - 2 * context for side in images.shape[2:]]
-    valid = getattr(network, "valid", None)
-    if valid is not None:
-        found: torch.Tensor = valid(images)
-        if all(given >= side for given, side in zip(found.shape[2:], size, strict=True)):
-            return centre(found, size)
-    return centre(network(images), size)
+    middle = getattr(network, "middle", None)
+    found: torch.Tensor | None = None if middle is None else middle(images, size)
+    return centre(network(images), size) if found is None else found
 
 
 def starts(side: int, window: int) -> list[int]:
