@@ -35,7 +35,12 @@ def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data["evaluation"]["readers"] = True
     window = {"window": [20, 40, 10], "windows_at_once": 1}
     data["recipe"] = {
-        "training": {"epochs": 2, "batch_size": 2, "slices_per_epoch": 4, "patches": {"size": [10, 10, 5], "of_each": 2}},
+        "training": {
+            "epochs": 2,
+            "batch_size": 2,
+            "slices_per_epoch": 4,
+            "patches": {"size": [10, 10, 5], "of_each": 2},
+        },
         "predictor": {
             "single_pass": window,
             "independent_draws": window | {"samples": 3},
