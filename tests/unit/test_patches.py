@@ -144,6 +144,12 @@ def test_patches_that_cannot_be_are_refused(wrong):
         Patches.model_validate(wrong)
 
 
+def test_patches_of_slices_on_volumes_are_refused(tmp_path, data):
+    with pytest.raises(PenumbraError, match=r"training\.patches\.size: \[8, 8\] has 2 sides") as error:
+        train(tmp_path / "a", data, candidate_of(patches={"size": [8, 8]}))
+    assert "as many numbers as geometry.crop" in error.value.cure
+
+
 # ---------------------------------------------------------------- optimiser and schedule
 
 

@@ -172,7 +172,9 @@ def test_what_cannot_be_manipulated_is_told(rng):
 @pytest.mark.parametrize("name", ["single_pass", "distribution", "independent_draws"])
 def test_a_window_of_the_wrong_number_of_sides_is_refused(rng, name):
     predictor = parts.build("predictor", name, {"window": [8, 8, 8]})
-    with pytest.raises(PenumbraError, match=r"\[8, 8, 8\] has 3 sides, the images have 2") as error:
+    with pytest.raises(
+        PenumbraError, match=r"\[8, 8, 8\] has 3 sides, the data set's geometry\.crop \[16, 8\] has 2"
+    ) as error:
         predictor([stochastic(rng, 1)], torch.zeros(1, 1, 16, 8, dtype=torch.float64))
     assert f"predictor.{name}.window" in error.value.cure
 

@@ -94,6 +94,20 @@ def test_a_network_for_slices_on_volumes_is_refused_before_the_first_job(snakema
     assert "most recent call last" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("{training: {patches: {size: [8, 8, 8]}}}", ("training.patches.size: [8, 8, 8] has 3 sides", "[48, 48]")),
+        ("{predictor: {single_pass: {window: [8]}}}", ("predictor.single_pass.window: [8] has 1 sides", "[48, 48]")),
+    ],
+)
+def test_patches_and_windows_of_other_sides_are_refused_before_the_first_job(snakemake, recipe, words):
+    done = snakemake(*DRY, "--config", f"datasets={{phantom_cord: {{recipe: {recipe}}}}}")
+    assert done.returncode != 0 and "most recent call last" not in done.stdout
+    for word in words:
+        assert word in done.stdout
+
+
 def test_a_scorecard_without_claims_is_refused_before_the_first_job(snakemake, checkout):
     path = checkout / "config" / "studies" / "label-fusion-phantom.yaml"
     path.write_text(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from penumbra.errors import PenumbraError
+from penumbra.networks.dimensions import check_sides
 from penumbra.networks.output import ModelOutput
 from penumbra.networks.windows import stitched
 from penumbra.training.model import Model
@@ -31,11 +31,7 @@ def whole_image(
         if window is None:
             found: ModelOutput = model(images)
             return found
-        if len(window) != images.ndim - 2:
-            raise PenumbraError(
-                f"the predictor's window {list(window)} has {len(window)} sides, the images have {images.ndim - 2}",
-                cure=f"give predictor.{predictor}.window as many numbers as geometry.crop",
-            )
+        check_sides(f"predictor.{predictor}.window", window, images.shape[2:])
         return model.output(stitched(model.network, images, window, context=context, at_once=windows_at_once))
 
     return output

@@ -1,4 +1,4 @@
-"""Whether a network takes what a data set holds: slices or whole volumes.
+"""Whether a network takes what a data set holds, slices or whole volumes, and its parts have as many sides.
 
 A network's module says it by the constant ``DIMENSIONS``, 2 or 3; one that takes both has none.
 """
@@ -35,3 +35,21 @@ def check_dimensions(network: str, crop: Sequence[int]) -> None:
         cure=f"give the candidate another network ({', '.join(fitting)}), for all candidates by the data set's "
         f"`recipe: {{network: {{{network}: {{name: {fitting[0]}}}}}}}`, or set geometry.crop to {takes} numbers",
     )
+
+
+def check_sides(key: str, sides: Sequence[int], crop: Sequence[int]) -> None:
+    """Refuse patches or windows of slices on volumes, and the reverse.
+
+    Parameters
+    ----------
+    key : what of the candidate's recipe names the ``sides``. crop : ``geometry.crop`` of the data set.
+
+    Raises
+    ------
+    PenumbraError : they are not as many.
+    """
+    if len(sides) != len(crop):
+        raise PenumbraError(
+            f"{key}: {list(sides)} has {len(sides)} sides, the data set's geometry.crop {list(crop)} has {len(crop)}",
+            cure=f"give {key} as many numbers as geometry.crop",
+        )

@@ -14,6 +14,7 @@ from penumbra import device as devices
 from penumbra import parts
 from penumbra.augmentation import affine_parameters, transform
 from penumbra.errors import PenumbraError
+from penumbra.networks.dimensions import check_sides
 from penumbra.networks.latent import LatentDistribution
 from penumbra.networks.output import ModelOutput
 from penumbra.networks.windows import centre, stitched, within
@@ -125,6 +126,8 @@ class Trainer:
         self.waiting: list[torch.Tensor] = []
         self.batches: list[np.ndarray] = []
         self.patches = self.options.patches
+        if self.patches is not None:
+            check_sides("training.patches.size", self.patches.size, dataset.geometry.crop)
         self.of_each = 1 if self.patches is None else self.patches.of_each
         every = training.count * self.of_each
         self.used = min(self.options.slices_per_epoch or every, every)

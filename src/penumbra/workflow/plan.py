@@ -18,7 +18,7 @@ from penumbra import parts, paths
 from penumbra.config.load import Configuration
 from penumbra.config.models import ORDERS, Candidate, Exhibit, Study
 from penumbra.errors import PenumbraError
-from penumbra.networks.dimensions import check_dimensions
+from penumbra.networks.dimensions import check_dimensions, check_sides
 from penumbra.provenance.code_digest import code_digest, read_notes, write_notes
 from penumbra.provenance.jobs import BENCHMARK, JOBS, LOG
 
@@ -260,11 +260,16 @@ class Plan:
                         )
 
     def _check_networks(self, study: str) -> None:
-        """Refuse networks for slices on volumes, and the reverse, before the first job starts."""
+        """Refuse networks, patches and windows for slices on volumes, and the reverse, before the first job starts."""
         for dataset in self.study_datasets(study):
             crop = self.configuration.dataset(dataset).geometry.crop
             for candidate in self.study(study).candidates:
-                check_dimensions(self.configuration.candidate(candidate, dataset).network.name, crop)
+                recipe = self.configuration.candidate(candidate, dataset)
+                check_dimensions(recipe.network.name, crop)
+                if recipe.training.patches is not None:
+                    check_sides("training.patches.size", recipe.training.patches.size, crop)
+                if window := recipe.predictor.options.get("window"):
+                    check_sides(f"predictor.{recipe.predictor.name}.window", window, crop)
 
     def claims_file(self, study: str) -> dict[str, str]:
         """The judged claims of a study, if it has any."""
