@@ -101,6 +101,26 @@ def test_every_number_of_the_page_is_computed_again(tmp_path):
     assert all(check(e | {"value": (e["value"] or 0.0) + 1.0}, reader) for e in entries)
 
 
+def test_trainings_of_other_candidates_count_where_their_networks_are_taken(tmp_path):
+    told, _ = finished(tmp_path / "results", claims=False)
+    told["candidates"]["scgm"]["softseg-average"]["trained_as"] = "another"
+    for name, parameters in (("another", 5_000), ("conv-staple", 70_000), ("softseg-average", 1), ("stranger", 2)):
+        record = {"names": {"candidate": name}, "device": {"torch": "2.8", "type": "cpu"}}
+        run, benchmark = (
+            tmp_path / "results" / kind / name / "split-0" for kind in ("runs/scgm", "benchmarks/train/scgm")
+        )
+        (run / "member-1").mkdir(parents=True)
+        (run / "member-1/run.json").write_text(
+            json.dumps(record | {"epochs_run": 9, "parameters": parameters, "seed": 1})
+        )
+        benchmark.parent.mkdir(parents=True)
+        benchmark.with_suffix(".tsv").write_text("s\tcpu_time\n1.0\t60\n")
+    keep("fusion", told, tmp_path / "results", tmp_path / "kept", "snakemake")
+    page = (tmp_path / "kept" / "README.md").read_text()
+    assert "- `scgm`: 2 trainings of 5,000 to 70,000 parameters, 9 epochs," in page
+    assert "| train | 2 | 2.0 |" in page
+
+
 @pytest.mark.parametrize("missing", ["report.md", "tests.csv", "tables/one.csv", "metrics/scgm.parquet"])
 def test_an_unfinished_study_is_refused(tmp_path, missing):
     told, _ = finished(tmp_path / "results", claims=False)

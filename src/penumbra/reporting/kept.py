@@ -76,16 +76,20 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()}"
 
 
-def how_long(results: Path, dataset: str, candidates: Iterable[str], index: CellIndex) -> list[str]:
+def how_long(
+    results: Path, dataset: str, candidates: Iterable[str], trained: Iterable[str], index: CellIndex
+) -> list[str]:
     """Markdown table: jobs and processor time by stage, from the benchmark files that the workflow kept.
 
-    Runs of other candidates than ``candidates``, which another study left in the same results folder, do not count.
+    Runs of other candidates than ``candidates``, which another study left in the same results folder, do not count, nor
+    do trainings of others than ``trained``.
     """
     lines = []
     for stage in ("download", "ingest", "preprocess", "fuse", "resample_labels", "train", "infer", "evaluate"):
         folder = results / "benchmarks" / stage
         files = [*folder.glob(f"{dataset}.tsv"), *sorted((folder / dataset).glob("*.tsv"))]
-        files += [file for name in candidates for file in sorted((folder / dataset / name).rglob("*.tsv"))]
+        names = trained if stage == "train" else candidates
+        files += [file for name in names for file in sorted((folder / dataset / name).rglob("*.tsv"))]
         if not files:
             continue
         source = joined([read_source(file) for file in files], told_source(files, Path(os.path.abspath(results))))
@@ -98,10 +102,10 @@ def how_long(results: Path, dataset: str, candidates: Iterable[str], index: Cell
     return ["| stage | jobs | processor minutes, all jobs |", "|:---|---:|---:|", *lines] if lines else []
 
 
-def _trainings(results: Path, dataset: str, context: StudyContext, index: CellIndex) -> list[str]:
+def _trainings(results: Path, dataset: str, trained: Iterable[str], index: CellIndex) -> list[str]:
     """Markdown: how many trainings of a data set, of what size, and on what; from what the runs recorded."""
     every = {file: json.loads(file.read_text()) for file in sorted((results / "runs" / dataset).glob("*/*/*/run.json"))}
-    records = {file: r for file, r in every.items() if r["names"]["candidate"] in context.candidates}
+    records = {file: r for file, r in every.items() if r["names"]["candidate"] in set(trained)}
     if not records:
         return []
     versions = sorted({f"torch {r['device']['torch']} on {r['device']['type']}" for r in records.values()})
@@ -116,12 +120,13 @@ def _trainings(results: Path, dataset: str, context: StudyContext, index: CellIn
         }
         return index.number("field_of_runs", source, argument=argument, decimals=0, **told)
 
-    trainings, parameters = number("count"), number("first", "parameters", grouped=True)
-    epochs = [number("smallest", "epochs_run")]
-    if len({r["epochs_run"] for r in records.values()}) > 1:
-        epochs.append(number("largest", "epochs_run"))
+    def span(field: str, **more: Any) -> str:
+        ends = ["smallest", "largest"] if len({r[field] for r in records.values()}) > 1 else ["smallest"]
+        return " to ".join(str(number(end, field, **more)) for end in ends)
+
     return [
-        f"- `{dataset}`: {trainings} trainings of {parameters} parameters, {' to '.join(map(str, epochs))} epochs, "
+        f"- `{dataset}`: {number('count')} trainings of {span('parameters', grouped=True)} parameters, "
+        f"{span('epochs_run')} epochs, "
         f"{', '.join(versions)}, seed {number('first', 'seed')}."
     ]
 
@@ -167,8 +172,10 @@ def keep(study: str, told: Mapping[str, Any], results: Path, out: Path, command:
         f"- This page was made on: {machine()}.",
     ]
     for dataset in context.datasets:
-        lines += _trainings(results, dataset, context, index)
-        lines += ["", *how_long(results, dataset, context.candidates, index), ""]
+        recipes = told["candidates"][dataset]
+        trained = sorted({recipe.get("trained_as") or name for name, recipe in recipes.items()})
+        lines += _trainings(results, dataset, trained, index)
+        lines += ["", *how_long(results, dataset, context.candidates, trained, index), ""]
     for name in claimed:
         lines += claims_section(read_verdicts(source / name), index, told_source(source / name, results))
     lines += entropy_shares({d: data.rows_of(d) for d in context.datasets}, context, index)
