@@ -11,6 +11,7 @@ from penumbra import parts
 from penumbra.config.models import Candidate
 from penumbra.errors import PenumbraError
 from penumbra.networks import deepmedic
+from penumbra.networks.distribution import LowRankNormal
 from penumbra.networks.windows import centre, starts, stitched, within
 from penumbra.training.model import Model, build_model
 
@@ -153,6 +154,26 @@ def test_a_distribution_is_manipulated_after_training(rng):
         torch.manual_seed(3)
         noise = distribution.diagonal.sqrt() * torch.randn(200, *distribution.mean.shape, dtype=torch.float64)
     torch.testing.assert_close((plain + turned) / 2, centre_of + noise[:, 0, 0], rtol=1e-4, atol=1e-2)
+
+
+def test_large_images_are_drawn_for_a_few_times_each(rng, monkeypatch):
+    """Other random numbers, the same distribution; and each draw is made whole."""
+    model = stochastic(rng, 3)
+    images = torch.from_numpy(rng.normal(size=(1, 1, 8, 8)))
+    mean, whole = logits_drawn(model, images, samples=3000)
+    counts = []
+    real = LowRankNormal.sample
+    monkeypatch.setattr(LowRankNormal, "sample", lambda self, n: counts.append(n) or real(self, n))
+    monkeypatch.setattr("penumbra.inference.predictors.distribution.AT_ONCE", 64 * 700)
+    same, parts_ = logits_drawn(model, images, samples=3000)
+    assert counts == [700] * 4 + [200]
+    torch.testing.assert_close(same, mean)
+    for found in (whole, parts_):
+        spread = found.std(dim=0)
+        assert ((found.mean(dim=0) - torch.logit(mean[0, 0])).abs() < 6 * spread / 3000**0.5).all()
+    torch.testing.assert_close(
+        whole.flatten(1).T.cov().diagonal(), parts_.flatten(1).T.cov().diagonal(), rtol=0.3, atol=0
+    )
 
 
 def test_what_cannot_be_manipulated_is_told(rng):

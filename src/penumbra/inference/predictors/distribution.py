@@ -27,6 +27,9 @@ from penumbra.networks.distribution import LogitDistribution, LowRankNormal
 from penumbra.networks.output import ModelOutput
 from penumbra.training.model import Model
 
+AT_ONCE = 2**26
+"""How many values of images are drawn for at once; beyond it, draws are made one after another."""
+
 
 def build(
     *,
@@ -72,6 +75,15 @@ def build(
         channel = scaled_class - 1 + distribution.mean.shape[1] - classes
         return distribution.tempered(temperature).scaled(channel, scale)
 
+    def drawn_from(distribution: LogitDistribution, activation: torch.nn.Module, size: int) -> torch.Tensor:
+        """Draws of the segmentation (S, B, K, ...), a few at a time where images are large."""
+        at_once = max(1, AT_ONCE // size)
+        found = []
+        for first in range(0, samples, at_once):
+            logits = distribution.sample(min(at_once, samples - first))
+            found.append(activation(logits.flatten(0, 1)).unflatten(0, logits.shape[:2]))
+        return torch.cat(found)
+
     def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         maps, draws = [], []
         for model in models:
@@ -84,8 +96,7 @@ def build(
             if not sampled and probabilities == "mean_logits":
                 maps.append(output.probabilities)
                 continue
-            logits = manipulated(output).sample(samples)
-            drawn = model.activation(logits.flatten(0, 1)).reshape(samples, *output.probabilities.shape)
+            drawn = drawn_from(manipulated(output), model.activation, images.numel())
             draws.append(drawn)
             maps.append(output.probabilities if probabilities == "mean_logits" else drawn.mean(dim=0))
         return Prediction(torch.stack(maps).mean(dim=0), torch.cat(draws) if draws else None)
