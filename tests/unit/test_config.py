@@ -157,6 +157,34 @@ def test_a_candidate_has_the_training_of_the_one_that_it_is_trained_as(root):
     assert "voxels" in shares["label"]
 
 
+def test_candidates_that_predict_alike_are_overridden_together(root):
+    """So that draws stay comparable; an option of its own comes over it, and another way to predict is left alone."""
+    shared = {
+        "low-rank-30": {"predictor": {"samples": 5, "window": [30, 30, 30]}},
+        "low-rank-30-edema-0": {"predictor": {"samples": 4}},
+    }
+    configuration = load(root, candidates=shared | {"deepmedic": {"predictor": {"window": [15, 15, 15]}}})
+    found = {
+        name: configuration.candidate(name, "brats_2017").predictor.options
+        for name in ("low-rank-30", "low-rank-30-edema-3", "low-rank-30-edema-0", "deepmedic-drawn")
+    }
+    assert [options["samples"] for options in found.values()] == [5, 5, 4, 20]
+    assert [options["window"][0] for options in found.values()] == [30, 30, 30, 60]
+    assert found["low-rank-30-edema-3"]["scale"] == 3
+
+
+def test_a_candidate_with_the_training_of_another_is_called_by_its_own_name(root, tmp_path):
+    shutil.copytree(root / "config", tmp_path / "config")
+    entry = {"trained_as": "deterministic-all", "predictor": "independent_draws"}
+    (tmp_path / "config/candidates/mine.yaml").write_text(yaml.safe_dump({"candidates": {"mine": entry}}))
+    assert load(tmp_path).candidate("mine", "lidc").label == "mine"
+
+
+def test_whose_training_is_taken_is_no_override(root):
+    with pytest.raises(PenumbraError, match=r"candidates\.conv-average\.trained_as: is no override"):
+        load(root, candidates={"conv-average": {"trained_as": "softseg-average"}})
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [

@@ -12,7 +12,7 @@ from penumbra.config.models import Candidate
 from penumbra.errors import PenumbraError
 from penumbra.networks import deepmedic
 from penumbra.networks.distribution import LowRankNormal
-from penumbra.networks.windows import centre, starts, stitched, within
+from penumbra.networks.windows import centre, stitched, within
 from penumbra.training.model import Model, build_model
 
 from .small_training import make_candidate, make_dataset
@@ -74,18 +74,22 @@ def test_without_context_windows_see_their_own_part_only(rng):
     assert (apart[[0, 1, 6, 7]] < 1e-12).all() and (apart[3:5] > 1e-6).all()
 
 
-@pytest.mark.parametrize(("side", "window"), [(10, 4), (8, 4), (5, 5), (3, 7), (9, 1)])
-def test_windows_cover_a_side_and_stay_within_it(side, window):
-    found = starts(side, window)
-    covered = np.zeros(side, int)
-    for start in found:
-        covered[start : start + window] += 1
-    assert covered.min() >= 1 and found[0] == 0 and len(found) == -(-side // window)
-    assert max(found) + min(window, side) == side
+def test_a_window_larger_than_the_image_is_shown_as_a_whole(rng):
+    """As in training, where a patch that reaches beyond a volume is filled with zeros, not made smaller."""
+    shapes = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(images.shape))
+        return 2 * images
+
+    images = images_of(rng, 6, 9)
+    torch.testing.assert_close(stitched(network, images, [8, 4], at_once=2), 2 * images)
+    assert shapes == [(4, 2, 8, 4), (2, 2, 8, 4)]
 
 
 def test_deepmedic_in_windows_of_its_steps_is_deepmedic_as_a_whole(rng):
-    """Windows of 15 voxels, which the steps of 5 and 3 divide, with the context of its widest path."""
+    """Windows of 15 voxels, which the steps of 5 and 3 divide, with the context of its widest path; also where the last
+    window reaches beyond the image."""
     torch.manual_seed(int(rng.integers(2**31)))
     network = deepmedic.build(1, 2).eval()
     images = torch.from_numpy(rng.normal(size=(1, 1, 15, 30, 15)).astype(np.float32))
@@ -94,6 +98,9 @@ def test_deepmedic_in_windows_of_its_steps_is_deepmedic_as_a_whole(rng):
         padded = torch.nn.functional.pad(images, [40] * 6)
         torch.testing.assert_close(found, network.valid(padded), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(within(network, padded, 40), network.valid(padded))
+        short = stitched(network, images[..., :25, :], [15, 15, 15], context=40)
+        beyond = torch.nn.functional.pad(images[..., :25, :], [40, 40, 40, 45, 40, 40])
+        torch.testing.assert_close(short, network.valid(beyond)[..., :25, :], rtol=1e-4, atol=1e-5)
         # Sides that the steps do not divide need more than is shown; then the whole patch is computed, as above.
         assert network.middle(padded[..., :93, :93, :93], (13, 13, 13)) is None
 

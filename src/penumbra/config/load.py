@@ -234,7 +234,7 @@ class Configuration:
         if beyond := set(entry) - _OF_THE_PREDICTION - {"trained_as"}:
             keys = ", ".join(sorted(beyond))
             _refuse([f"candidates.{name}: is trained as {other}, so it has no {keys} of its own; say so there"], file)
-        return merge({**entries[other][1], "label": ""}, entry)
+        return merge({key: value for key, value in entries[other][1].items() if key != "label"}, entry)
 
     def study(self, name: str) -> Study:
         """A study by name."""
@@ -332,14 +332,24 @@ class Configuration:
     def _overrides(self, name: str, trained_as: str | None) -> dict[str, Any]:
         """What the user lays over a candidate; what is laid over a training holds for all candidates that share it."""
         own = spelled_out(self.settings.candidates.get(name, {}))
+        if "trained_as" in own:
+            file, settings = self.candidate_entries[name][0], self.folder / "config.yaml"
+            _refuse(
+                [f"candidates.{name}.trained_as: is no override; right: a candidate of its own in {file}"], settings
+            )
         if trained_as is None:
             return own
         if beyond := set(own) - _OF_THE_PREDICTION:
             keys = ", ".join(sorted(beyond))
             problem = f"candidates.{name}: is trained as {trained_as}; right: {keys} under candidates.{trained_as}"
             _refuse([problem], self.folder / "config.yaml")
-        shared = spelled_out(self.settings.candidates.get(trained_as, {}))
-        return merge({key: value for key, value in shared.items() if key not in _OF_THE_PREDICTION}, own)
+        shared = {k: v for k, v in spelled_out(self.settings.candidates.get(trained_as, {})).items() if k != "label"}
+        # A number of samples or a window is meant for all that predict in the same way.
+        theirs, mine = (self.candidate_entries[each][1].get("predictor", {}) for each in (trained_as, name))
+        predictor = shared.get("predictor", {})
+        if predictor.get("name", theirs.get("name")) != mine.get("name"):
+            shared.pop("predictor", None)
+        return merge(shared, own)
 
     @property
     def _user(self) -> str:

@@ -346,7 +346,7 @@ class Candidate(Model):
             raise ValueError(f"the network {self.network.name} gives its distribution itself; right: head: logits")
         if latent and self.training.patches is not None:
             raise ValueError(f"the network {self.network.name} sees whole slices; right: no training.patches")
-        if latent and self.predictor.options.get("window"):
+        if latent and self.predictor.options.get("window") is not None:
             raise ValueError(f"the network {self.network.name} sees whole slices; right: a predictor without a window")
         if latent and self.training.gradient_accumulation not in ("never", 1):
             raise ValueError(

@@ -42,32 +42,32 @@ def within(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
     return centre(network(images), size) if found is None else found
 
 
-def starts(side: int, window: int) -> list[int]:
-    """Where windows of a side begin that cover an image without gaps: side by side, the last one moved back inside."""
-    last = max(side - window, 0)
-    return [*range(0, last, window), last]
-
-
 def stitched(
     network: nn.Module, images: torch.Tensor, window: Sequence[int], *, context: int = 0, at_once: int = 4
 ) -> torch.Tensor:
     """A network's outputs (B, channels, ...) for every voxel, from windows side by side.
 
-    Where the last window of an axis meets the one before it, its outputs are taken. Beyond its border an image is 0.
+    Beyond its border an image is 0; the last window of an axis reaches as far beyond it as it must.
 
     Parameters
     ----------
-    images : (B, C, ...). window : its sides in voxels; a side longer than the image's is that of the image.
+    images : (B, C, ...). window : its sides in voxels.
     context : how many voxels a window is shown beyond each of its sides. at_once : windows a batch.
     """
     size = images.shape[2:]
-    sides = [min(part, whole) for part, whole in zip(window, size, strict=True)]
-    padded = functional.pad(images, [context] * (2 * len(size)))
-    corners = list(itertools.product(*(starts(whole, part) for whole, part in zip(size, sides, strict=True))))
+    counts = [-(-whole // part) for whole, part in zip(size, window, strict=True)]
+    padding: list[int] = []
+    for whole, part, count in zip(size, window, counts, strict=True):
+        padding = [context, context + count * part - whole, *padding]
+    padded = functional.pad(images, padding)
+    corners = [
+        [at * part for at, part in zip(place, window, strict=True)]
+        for place in itertools.product(*(range(count) for count in counts))
+    ]
     found: torch.Tensor | None = None
 
-    def box(corner: tuple[int, ...], beyond: int) -> tuple[EllipsisType | slice, ...]:
-        return (..., *(slice(at, at + part + beyond) for at, part in zip(corner, sides, strict=True)))
+    def box(corner: list[int], beyond: int) -> tuple[EllipsisType | slice, ...]:
+        return (..., *(slice(at, at + part + beyond) for at, part in zip(corner, window, strict=True)))
 
     for first in range(0, len(corners), at_once):
         chosen = corners[first : first + at_once]
@@ -75,6 +75,7 @@ def stitched(
         if found is None:
             found = outputs.new_empty(len(images), outputs.shape[1], *size)
         for corner, output in zip(chosen, outputs.split(len(images)), strict=True):
-            found[box(corner, 0)] = output
+            place = found[box(corner, 0)]
+            place.copy_(output[(..., *(slice(side) for side in place.shape[2:]))])
     assert found is not None
     return found

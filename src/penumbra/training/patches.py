@@ -49,7 +49,8 @@ class Sampler:
             return np.array(np.unravel_index(voxels[rng.integers(len(voxels))], size))
         for _ in range(BACKGROUND_TRIES):
             drawn = int(rng.integers(int(np.prod(size))))
-            at = np.searchsorted(voxels, drawn)
+            # Of the same type, or numpy would convert all of them.
+            at = np.searchsorted(voxels, voxels.dtype.type(drawn))
             if at == len(voxels) or voxels[at] != drawn:
                 break
         return np.array(np.unravel_index(drawn, size))

@@ -136,7 +136,8 @@ class Trainer:
         self.progression = Progression(frozenset(self.options.progression), *validation.watched())
 
     def _prepare_validation(self) -> None:
-        """Which raters, and which patches, validation sees: the same in all epochs and for all candidates."""
+        """Which raters, and which patches, validation sees: the same in all epochs and for all candidates (patches: for
+        all of the same labels, which say where foreground is)."""
         names, validation = self.names, self.validation
         chosen = generator(names.seed, "validation-rater", names.dataset, names.split)
         variants = chosen.integers(validation.variants, size=validation.count)

@@ -268,7 +268,7 @@ class Plan:
                 check_dimensions(recipe.network.name, crop)
                 if recipe.training.patches is not None:
                     check_sides("training.patches.size", recipe.training.patches.size, crop)
-                if window := recipe.predictor.options.get("window"):
+                if (window := recipe.predictor.options.get("window")) is not None:
                     check_sides(f"predictor.{recipe.predictor.name}.window", window, crop)
 
     def claims_file(self, study: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ def build(
     temperature: Annotated[float, Field(ge=0)] = 1.0,
     scaled_class: Annotated[int, Field(ge=1)] = 1,
     scale: float = 1.0,
-    window: list[Annotated[int, Field(ge=1)]] | None = None,
+    window: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)] | None = None,
     context: Annotated[int, Field(ge=0)] = 0,
     windows_at_once: Annotated[int, Field(ge=1)] = 4,
 ) -> Predictor:

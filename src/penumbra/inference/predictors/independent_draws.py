@@ -38,7 +38,7 @@ def draw(probabilities: torch.Tensor, count: int) -> torch.Tensor:
 def build(
     *,
     samples: Annotated[int, Field(ge=1)] = 100,
-    window: list[Annotated[int, Field(ge=1)]] | None = None,
+    window: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)] | None = None,
     context: Annotated[int, Field(ge=0)] = 0,
     windows_at_once: Annotated[int, Field(ge=1)] = 4,
 ) -> Predictor:

@@ -18,7 +18,7 @@ from penumbra.training.model import Model
 
 def build(
     *,
-    window: list[Annotated[int, Field(ge=1)]] | None = None,
+    window: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=3)] | None = None,
     context: Annotated[int, Field(ge=0)] = 0,
     windows_at_once: Annotated[int, Field(ge=1)] = 4,
 ) -> Predictor:
