@@ -98,7 +98,10 @@ def test_a_network_for_slices_on_volumes_is_refused_before_the_first_job(snakema
     ("recipe", "words"),
     [
         ("{training: {patches: {size: [8, 8, 8]}}}", ("training.patches.size: [8, 8, 8] has 3 sides", "[48, 48]")),
-        ("{predictor: {single_pass: {window: [8]}}}", ("predictor.single_pass.window: [8] has 1 sides", "[48, 48]")),
+        (
+            "{predictor: {single_pass: {window: [8, 8, 8]}}}",
+            ("predictor.single_pass.window: [8, 8, 8] has 3 sides", "[48, 48]"),
+        ),
     ],
 )
 def test_patches_and_windows_of_other_sides_are_refused_before_the_first_job(snakemake, recipe, words):
