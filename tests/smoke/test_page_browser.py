@@ -275,9 +275,12 @@ def test_a_run_is_taken_out_of_its_stack_with_config_and_environment(study, open
     page.locator("#told .steps .go", has_text="inference").first.click()
     page.locator("#told .steps .go", has_text="training").first.click()
     until(page, "document.querySelector('#told .told-title').textContent.startsWith('training')")
-    page.locator("#told summary", has_text="Configuration").click()
-    page.locator("#told summary", has_text="Environment").click()
-    page.locator("#told summary", has_text="Packages").click()
+    for name in ("Configuration", "Environment", "Packages"):
+        page.locator("#told summary", has_text=name).click()
+        until(
+            page,
+            f"[...document.querySelectorAll('#told details[open] > summary')].some((s) => s.textContent.includes('{name}'))",
+        )
     text = page.locator("#told").inner_text()
     assert "weights.safetensors" in text and "base_filters" in text and "torch" in text and "Python" in text
     assert "commit" in text and "code digest" in text

@@ -204,7 +204,7 @@ def test_every_estimator_has_an_oracle(rng):
     known = {name for group in GROUPS for name in group(rng)}
     assert known == {name for name, estimator in ESTIMATORS.items() if not estimator.deep}
     assert {name for name, e in ESTIMATORS.items() if e.reads == DEEP} == {
-        "sum_of_pixels", "disagreement_of_slice", "last_epoch",
+        "sum_of_pixels", "disagreement_of_slice", "last_epoch", "score_of_case", "mean_score_of_cases",
     }  # fmt: skip
 
 

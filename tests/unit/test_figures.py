@@ -722,9 +722,10 @@ def _write_all(folder: Path, study, metrics, tests, image_files) -> dict[str, by
         for p in STATISTICAL
     ]
     images = {k: [str(p) for p in v] if isinstance(v, list) else str(v) for k, v in image_files.items()}
-    calls += [{"told": synthetic.told(study, p, "figure"), "exhibit": p, **images} for p in IMAGES[:3]]
+    calls += [{"told": synthetic.told(study, p, "figure"), "exhibit": p, **images} for p in IMAGES[:-1]]
     progression = [str(p) for p in synthetic.progressions(folder, study, SEED)]
-    calls.append({"told": synthetic.told(study, IMAGES[3], "figure"), "exhibit": IMAGES[3], "progression": progression})
+    last = IMAGES[-1]
+    calls.append({"told": synthetic.told(study, last, "figure"), "exhibit": last, "progression": progression})
     (folder / "calls.json").write_text(json.dumps(calls))
 
 
