@@ -85,7 +85,7 @@
     for (const [key, item] of entries) {
       const nested = item !== null && typeof item === "object" && Object.keys(item).length > 0 && !(Array.isArray(item) && item.every((i) => i === null || typeof i !== "object"));
       const name = element("span", { class: "key" }, key);
-      list.append(element("li", {}, nested && Object.keys(item).length > 12 ? folded(key, () => tree(item)) : [name, " ", tree(item)]));
+      list.append(element("li", {}, nested && Object.keys(item).length > 16 ? folded(key, () => tree(item)) : [name, " ", tree(item)]));
     }
     return list;
   }
