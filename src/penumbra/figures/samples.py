@@ -128,9 +128,10 @@ def _draw(
         *(f"Sample {k + 1}" for k in range(columns.samples)),
     ]
     several = len(names) > 1
-    panel = _style.DOUBLE_COLUMN / (len(titles) + (0.3 if several else 0))
-    figure = _style.new_figure(_style.DOUBLE_COLUMN, len(views) * len(names) * panel + 0.25)
-    _style.constrain(figure, w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    # Room for a candidate's name below its row.
+    panel, room = _style.DOUBLE_COLUMN / len(titles), 0.2 if several else 0.0
+    figure = _style.new_figure(_style.DOUBLE_COLUMN, len(views) * len(names) * (panel + room) + 0.25)
+    _style.constrain(figure, w_pad=0.01, h_pad=0.01 + room / 2, wspace=0.01, hspace=0.01)
     grid = figure.subplots(len(views) * len(names), len(titles), squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -154,8 +155,9 @@ def _draw(
             _images.show(axes, colours[labels.astype(np.intp)], content.spacing)  # noqa: B023
 
         if several:
-            row[0].text(-0.06, 0.5, context.candidates[name].label, transform=row[0].transAxes, rotation=90,
-                        ha="right", va="center", fontsize=_style.FONT - 2, wrap=True)  # fmt: skip
+            below = row[0].text(0, -0.04, context.candidates[name].label, transform=row[0].transAxes, va="top",
+                                fontsize=_style.FONT - 1)  # fmt: skip
+            below.set_in_layout(False)
         raters = sorted((files.cases / case).glob("rater-*.nii.gz"), key=lambda path: natural(path.name))
         image = cut(content.image[channel], place)
         _images.show(row[0], _images.grey(image), content.spacing)
