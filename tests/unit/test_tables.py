@@ -77,7 +77,7 @@ def test_every_number_is_recomputed_from_the_long_metrics(part, study, metrics, 
         assert cell["n"] == len(per_split)
         decimals = cell["decimals"]
         mean, std = np.mean(per_split) * cell["scale"], np.std(per_split, ddof=1) * cell["scale"]
-        expected = f"{mean:.{decimals}f} ± {std:.{decimals}f}"
+        expected = f"{mean:z.{decimals}f} ± {std:.{decimals}f}"  # "-0.0" is shown as "0.0"
         assert cell["displayed"] == expected
         assert (cell["n_rows"], cell["rows_sha256"]) == rows_digest(rows["row"])
 
