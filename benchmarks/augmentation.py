@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).resolve().parent)]
 
 from training_step import BATCH, SIDE, items, medians  # noqa: E402
 
-from penumbra.augmentation import AffineParameters, affine_parameters, transform  # noqa: E402
+from penumbra.augmentation.affine import AffineParameters, affine_parameters, transform  # noqa: E402
 from penumbra.config.models import Augmentation  # noqa: E402
 from penumbra.training.slices import Slices  # noqa: E402
 

@@ -85,6 +85,24 @@ def test_logs_of_the_cluster_are_kept(study):
     assert len(logs) == len(study[1])
 
 
+# ---------------------------------------------------------------- other spellings
+
+
+def test_a_site_that_knows_gpus_by_gres_alone(slurm, place):
+    """The lines that docs/cluster.md has for it."""
+    profile = place / "slurm" / "config.yaml"
+    text = profile.read_text()
+    profile.write_text(text.replace("    gpu: 1", "    gpu: 0\n    gres: \"'gpu:1'\""))
+    assert profile.read_text() != text
+    before = {job.number for job in finished_jobs(slurm)}
+    run = typed(slurm, place, "--", WEIGHTS)
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, output[-5000:] + slurm.report()
+    (job,) = [job for job in finished_jobs(slurm) if job.number not in before and job.rule == "train"]
+    line = slurm.run("sacct", "-n", "-P", "-X", "-j", job.number, "-o", "SubmitLine")
+    assert job.gpus == 1 and "--gres=gpu:1" in line and "--gpus" not in line
+
+
 # ---------------------------------------------------------------- faults
 
 

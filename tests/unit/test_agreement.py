@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import entropy
 
 from penumbra import parts
 from penumbra.config.models import Candidate
@@ -66,6 +67,9 @@ def test_brute_force(rng, classes, by_slice):
         expected["sample_diversity"].append(within[0])
         expected["reader_diversity"].append(within[1])
         expected["maximum_dice"].append(np.mean([max(overlap(a, b, classes, dice=True) for a in s) for b in r]))
+        for name, maps in (("sample_entropy", s), ("reader_entropy", r)):
+            counts = [(maps == k).sum(axis=0) for k in range(classes + 1)]
+            expected[name].append(entropy(counts, base=classes + 1, axis=0).mean())
         for reader, k in product(r, range(1, classes + 1)):
             x, y = p == k, reader == k
             if x.any() or y.any():
@@ -92,7 +96,7 @@ def test_without_samples_the_prediction_is_the_only_one(rng):
     prediction, readers = label_maps(rng, 1, 1)[0], label_maps(rng, 4, 1)
     alone = measured(prediction, None, readers, 1, by_slice=True)
     assert alone == measured(prediction, prediction[None], readers, 1, by_slice=True)
-    assert alone["sample_diversity"].measurement.value == 0
+    assert alone["sample_diversity"].measurement.value == alone["sample_entropy"].measurement.value == 0
 
 
 def test_nothing_marked_anywhere_agrees_and_has_no_dice():
@@ -192,7 +196,11 @@ def test_rows_of_a_run_hold_what_is_measured_of_its_files(compared):
     table = measure()
     plain = found.evaluate(out=found.folder / "plain.parquet")
     more = table[table["metric"].isin(SAMPLED + SPREAD + READERS)]
-    assert len(more) == len(found.cases) * 9 and set(more["target"]) == {"image"} and set(more["scope"]) == {"case"}
+    assert (
+        len(more) == len(found.cases) * len(SAMPLED + SPREAD + READERS)
+        and set(more["target"]) == {"image"}
+        and set(more["scope"]) == {"case"}
+    )
     pd.testing.assert_frame_equal(table.drop(more.index).reset_index(drop=True), plain)
     cases = found.folder / "cases"
     for case in found.cases:

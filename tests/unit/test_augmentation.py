@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from scipy.interpolate import BSpline
 
-from penumbra.augmentation import AffineParameters, affine_parameters, augment, sampling_grid
-from penumbra.config.models import Augmentation
+from penumbra.augmentation.affine import AffineParameters, affine_parameters, augment, sampled, sampling_grid, transform
+from penumbra.augmentation.elastic import Displacement, basis
+from penumbra.augmentation.epoch import Epoch
+from penumbra.augmentation.intensity import change, intensity_parameters
+from penumbra.config.models import Augmentation, Elastic, Flips, Intensity
+from penumbra.errors import PenumbraError
+from penumbra.networks.dimensions import check_turns
+from penumbra.seeds import generator
 
 
 def parameters(angle=0.0, scale=(1.0, 1.0), translation=(0, 0)):
@@ -184,3 +191,167 @@ def test_the_grid_is_torchs_but_for_the_order_of_a_sum(rng, size, dtype):
         error = (sampling_grid(theta, size) - expected).abs()
         bound = 2 * theta.shape[-1] * torch.finfo(dtype).eps * theta.abs().sum(dim=-1)
         assert (error <= bound.view(count, *[1] * len(size), len(size))).all()
+
+
+# ---------------------------------------------------------------- right angles, flips, elastic, intensity
+
+
+STILL = {"rotation_degrees": 0.0, "scale": 0.0, "translation": 0.0}
+
+
+@pytest.mark.parametrize("size", [(12, 12), (10, 10, 7)])
+def test_right_angles_and_flips_move_whole_voxels(rng, size):
+    count, axes = 100, len(size)
+    images = torch.from_numpy(rng.normal(size=(count, 2, *size)))
+    labels = torch.from_numpy(rng.uniform(size=(count, 1, *size)))
+    options = Augmentation(**STILL, right_angles=0.8, flips=Flips(chance=0.5, axes=tuple(range(axes))))
+    drawn = affine_parameters(rng, count, options, size)
+    assert set(drawn.right_angles) == {0, 1, 2, 3} and 0 < drawn.flipped.mean() < 1
+    for moved, before in zip(augment(images, labels, drawn), (images, labels), strict=True):
+        for item in range(count):
+            turned = np.rot90(before[item].numpy(), drawn.right_angles[item], axes=(1, 2))
+            expected = np.flip(turned, 1 + np.flatnonzero(drawn.flipped[item]))
+            np.testing.assert_allclose(moved[item].numpy(), expected, atol=1e-9)
+
+
+def test_right_angles_come_after_the_affine_transformation(rng):
+    image = torch.from_numpy(rng.normal(size=(1, 1, 16, 16)))
+    drawn = AffineParameters(np.array([13.0]), np.array([[1.1, 0.9]]), np.array([[2.0, -1.0]]))
+    both = AffineParameters(drawn.angle, drawn.scale, drawn.translation, None, np.array([3]), np.array([[True, False]]))
+    first = augment(image, image, drawn)[0][0, 0].numpy()
+    found = augment(image, image, both)[0][0, 0].numpy()
+    np.testing.assert_allclose(found, np.flip(np.rot90(first, 3), 0), atol=1e-9)
+
+
+def test_chances_are_kept_and_what_is_off_draws_nothing(rng):
+    drawn = affine_parameters(rng, 4000, Augmentation(chance=0.3), (32, 32))
+    still = (drawn.angle == 0) & (drawn.scale == 1).all(axis=1) & (drawn.translation == 0).all(axis=1)
+    assert abs(still.mean() - 0.7) < 6 * (0.21 / 4000) ** 0.5
+    together = affine_parameters(rng, 200, Augmentation(flips=Flips(together=True, axes=(0, 2))), (8, 8, 8)).flipped
+    assert (together[:, 0] == together[:, 2]).all() and not together[:, 1].any() and 0 < together[:, 0].mean() < 1
+    seed = int(rng.integers(2**32))
+    plain, changed = np.random.default_rng(seed), np.random.default_rng(seed)
+    usual = affine_parameters(plain, 9, Augmentation(), (32, 32))
+    added = affine_parameters(changed, 9, Augmentation(right_angles=0.5, flips=Flips()), (32, 32))
+    for name in ("angle", "scale", "translation"):
+        assert (getattr(usual, name) == getattr(added, name)).all()
+    again = np.random.default_rng(seed)
+    for shape in ((9,), (9, 2), (9, 2)):
+        again.uniform(size=shape)
+    assert plain.random() == again.random() != changed.random()
+
+
+@pytest.mark.parametrize(("side", "spacing"), [(17, 4.0), (9, 2.5), (30, 40.0), (1, 5.0)])
+def test_the_basis_is_that_of_cubic_b_splines(side, spacing):
+    found = basis(side, spacing)
+    points = found.shape[1]
+    knots = spacing * np.arange(-3, points + 1)
+    expected = BSpline.design_matrix(np.arange(side, dtype=float), knots, 3).toarray()
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("size", [(20, 14), (9, 12, 10)])
+def test_a_displacement_agrees_with_scipy(rng, size):
+    axes, options = len(size), Elastic(chance=0.5, amplitude=3.0, spacing=6.0)
+    displacement = Displacement(options, size, torch.device("cpu")).draw(rng, 40)
+    moved = displacement.flatten(1).abs().amax(dim=1) > 0
+    assert 0 < moved.double().mean() < 1
+    voxels = displacement.double().numpy()[..., ::-1] * np.array(size) / 2
+    assert np.abs(voxels).max() <= 3.0 and np.abs(voxels).max() > 0.3
+    assert np.abs(np.diff(voxels, axis=1)).max() < 3.0, "smooth"
+    images = torch.from_numpy(rng.normal(size=(40, 1, *size)))
+    grid = sampling_grid(torch.eye(axes, axes + 1, dtype=torch.float64).expand(40, axes, axes + 1), size)
+    found = torch.nn.functional.grid_sample(images, grid + displacement, padding_mode="zeros", align_corners=False)
+    for item in range(40):
+        where = np.moveaxis(voxels[item], -1, 0) + np.indices(size)
+        expected = ndimage.map_coordinates(images[item, 0].numpy(), where, order=1, mode="grid-constant")
+        np.testing.assert_allclose(found[item, 0].numpy(), expected, atol=1e-5)
+
+
+def test_intensities_are_linear_and_each_contrast_has_its_own(rng):
+    options = Intensity(chance=0.5, scale_deviation=0.01, shift=(0.0, 0.05))
+    drawn = intensity_parameters(rng, 4000, 3, options)
+    kept = (drawn == [1.0, 0.0]).all(axis=(1, 2))
+    assert abs(kept.mean() - 0.5) < 6 * (0.25 / 4000) ** 0.5
+    scale, shift = drawn[~kept].reshape(-1, 2).T
+    assert abs(scale.mean() - 1) < 6 * 0.01 / len(scale) ** 0.5 and scale.std() == pytest.approx(0.01, rel=0.1)
+    assert 0 <= shift.min() < 0.002 and 0.048 < shift.max() <= 0.05
+    assert len(np.unique(drawn[~kept][0, :, 0])) == 3
+    images = torch.from_numpy(rng.normal(size=(5, 3, 4, 6)))
+    found = change(images, torch.from_numpy(drawn[:5]))
+    expected = images.numpy() * drawn[:5, :, 0, None, None] + drawn[:5, :, 1, None, None]
+    np.testing.assert_allclose(found.numpy(), expected)
+
+
+class Ones:
+    """All numbers drawn are the largest ones."""
+
+    def random(self, size):
+        return np.zeros(size)
+
+    def uniform(self, low, high, size):
+        return np.full(size, float(high))
+
+
+def test_points_that_all_move_by_the_amplitude_move_every_voxel_by_it():
+    displacement = Displacement(Elastic(amplitude=3.0, spacing=6.0), (9, 12, 10), torch.device("cpu")).draw(Ones(), 2)
+    voxels = displacement.numpy()[..., ::-1] * np.array((9, 12, 10)) / 2
+    np.testing.assert_allclose(voxels, 3.0, rtol=1e-5)
+
+
+def test_an_epoch_makes_all_changes_in_order_and_the_same_again(rng):
+    seed, size, device = int(rng.integers(2**32)), (16, 16), torch.device("cpu")
+    options = Augmentation(
+        right_angles=0.5, flips=Flips(), elastic=Elastic(chance=1.0, spacing=8), intensity=Intensity(shift=(-1, 1))
+    )
+    images = torch.from_numpy(rng.normal(size=(6, 2, *size)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(0, 2, size=(6, 1, *size)).astype(np.float32))
+
+    def drawn(*more):
+        return generator(seed, "augmentation", *more)
+
+    def of(options, chosen):
+        return Epoch(options, 6, 2, size, drawn, device)(images[chosen], labels[chosen], chosen)
+
+    theta = torch.from_numpy(affine_parameters(drawn(), 6, options, size).normalised(size)).float()
+    linear = torch.from_numpy(intensity_parameters(drawn("intensity"), 6, 2, options.intensity)).float()
+    displacements = []
+    epoch = Epoch(options, 6, 2, size, drawn, device)
+    for chosen in (slice(0, 3), slice(3, 6)):
+        displacements.append(Displacement(options.elastic, size, device).draw(drawn("elastic", chosen.start), 3))
+        grid = sampling_grid(theta[chosen], size) + displacements[-1]
+        expected, expected_labels = sampled(images[chosen], labels[chosen], grid)
+        expected = change(expected, linear[chosen])
+        # In one epoch after another batch, and in one that is taken up here, as after an interruption.
+        for found in (epoch(images[chosen], labels[chosen], chosen), of(options, chosen)):
+            assert torch.equal(found[0], expected) and torch.equal(found[1], expected_labels)
+        assert expected_labels.min() >= 0 and expected_labels.max() <= 1
+        plain = of(options.model_copy(update={"intensity": None}), chosen)
+        assert torch.equal(plain[1], expected_labels) and not torch.equal(plain[0], expected)
+    assert not torch.equal(*displacements)
+
+
+def test_without_more_an_epoch_is_the_affine_transformation_alone(rng):
+    images = torch.from_numpy(rng.normal(size=(4, 2, 16, 16)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(0, 2, size=(4, 1, 16, 16)).astype(np.float32))
+    seed = int(rng.integers(2**32))
+    epoch = Epoch(Augmentation(), 6, 2, (16, 16), lambda: generator(seed, "augmentation"), torch.device("cpu"))
+    drawn = affine_parameters(generator(seed, "augmentation"), 6, Augmentation(), (16, 16))
+    theta = torch.from_numpy(drawn.normalised((16, 16))[1:5]).float()
+    for found, expected in zip(epoch(images, labels, slice(1, 5)), transform(images, labels, theta), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "says"),
+    [
+        ({"right_angles": 0.5}, (12, 10), r"right_angles: items of \[12, 10\]"),
+        ({"flips": {"axes": [2]}}, (12, 12), r"flips.axes: \[2\] of items with 2 axes"),
+    ],
+)
+def test_turns_that_cannot_be_are_refused(options, size, says):
+    check_turns(None, size)
+    check_turns(Augmentation(), size)
+    with pytest.raises(PenumbraError, match=says):
+        check_turns(Augmentation.model_validate(options), size)

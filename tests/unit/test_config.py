@@ -205,6 +205,49 @@ def test_a_training_that_cannot_be_taken_is_refused(root, tmp_path, entry, says)
     assert all(part in str(error.value) for part in [*says, "mine.yaml", "candidates.mine"])
 
 
+@pytest.mark.parametrize(
+    ("candidate", "change", "says"),
+    [
+        ("low-rank-all", {"head": "logits"}, "the loss monte_carlo_likelihood needs a distribution over logits"),
+        ("deterministic-all", {"predictor": "distribution"}, "the predictor distribution needs a distribution"),
+        ("phiseg-all", {"predictor": {"temperature": 0.5}}, r"predictor\.temperature is for a normal .*leave it out"),
+        ("phiseg-all", {"predictor": {"scale": -1}}, r"predictor\.scale is for a normal"),
+        ("phiseg-all", {"predictor": {"scale": 1, "temperature": 1}}, None),
+        ("low-rank-all", {"predictor": {"scale": -1, "temperature": 0}}, None),
+    ],
+)
+def test_what_has_no_distribution_is_neither_drawn_from_nor_manipulated(root, candidate, change, says):
+    chosen = {"studies": ["stochastic-phantom"], "candidates": {candidate: change}}
+    if says is None:
+        assert load(root, **chosen).candidate(candidate, "phantom_nodules").predictor.options
+    else:
+        with pytest.raises(PenumbraError, match=says):
+            load(root, **chosen)
+
+
+def test_a_distribution_is_missed_where_the_training_is(root):
+    changes = {"low-rank-30": {"head": "logits", "loss": "cross_entropy", "predictor": "single_pass"}}
+    with pytest.raises(PenumbraError, match=r"right: under candidates\.low-rank-30, head: low_rank_normal"):
+        load(root, studies=["manipulated-tumours"], candidates=changes)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "says"),
+    [
+        ({"flips": {"axes": [0, 0]}}, "axes must differ"),
+        ({"flips": {"axes": [True, 0]}}, "axes"),
+        ({"flips": {"axes": [3]}}, "axes"),
+        ({"intensity": {}}, "changes nothing"),
+        ({"intensity": {"shift": [1, 0]}}, "from the smaller to the larger"),
+        ({"elastic": {"spacing": 1}}, "spacing"),
+        ({"right_angles": 1.5}, "right_angles"),
+    ],
+)
+def test_changes_of_items_that_cannot_be_are_refused(root, augmentation, says):
+    with pytest.raises(PenumbraError, match=says):
+        load(root, candidates={"conv-staple": {"training": {"augmentation": augmentation}}})
+
+
 def test_a_training_is_changed_where_it_is_another_candidates(root):
     with pytest.raises(PenumbraError, match=r"right: training under candidates\.deterministic-all"):
         load(root, candidates={"independent-all": {"training": {"epochs": 7}}})

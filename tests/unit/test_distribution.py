@@ -15,6 +15,7 @@ from penumbra.metrics.distribution import (
     marginal_entropy,
     marginals,
     mean_dice,
+    mean_marginal_entropy,
     pair_counts,
     reader_dice,
     sample_scores,
@@ -191,6 +192,9 @@ def test_marginal_entropy_equals_a_loop(classes, rng):
         assert found[at] == pytest.approx(-sum(q * math.log(q, classes + 1) for q in p if q), abs=1e-12)
     assert marginal_entropy(np.full((classes + 1, 2), 1 / (classes + 1))) == pytest.approx([1.0, 1.0])
     assert (marginal_entropy(np.eye(classes + 1)) == 0).all()
+    assert mean_marginal_entropy(samples, classes) == pytest.approx(found.mean(), abs=1e-12)
+    assert mean_marginal_entropy(samples[:1], classes) == 0
+    assert math.isnan(mean_marginal_entropy(samples[..., :0], classes))
 
 
 @pytest.mark.parametrize(("number", "readers", "classes", "foreground"), CASES)

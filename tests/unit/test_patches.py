@@ -110,13 +110,28 @@ def test_a_training_on_patches_sees_each_item_as_often_as_asked(tmp_path, data, 
     assert json.loads((folder / "run.json").read_text())["candidate"]["training"]["patches"]["context"] == 2
 
 
-def test_a_training_on_patches_is_repeatable_and_resumes_to_the_byte(tmp_path, data):
-    whole = outputs(train(tmp_path / "a", data, candidate_of())[1])
+ALL_CHANGES = {
+    "right_angles": 1.0, "flips": {"axes": [0, 2]}, "elastic": {"chance": 1.0, "spacing": 6, "amplitude": 2},
+    "intensity": {"chance": 1.0, "scale_deviation": 0.1, "shift": [-0.1, 0.1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("augmentation", [{}, ALL_CHANGES])
+def test_a_training_on_patches_is_repeatable_and_resumes_to_the_byte(tmp_path, data, augmentation):
+    candidate = candidate_of(augmentation=augmentation)
+    whole = outputs(train(tmp_path / "a", data, candidate)[1])
     for _ in range(3):
         with pytest.raises(Interrupted):
-            train(tmp_path / "b", data, candidate_of(), stop_after=1)
-    assert outputs(train(tmp_path / "b", data, candidate_of())[1]) == whole
-    assert outputs(train(tmp_path / "c", data, candidate_of(), seed=8)[1]) != whole
+            train(tmp_path / "b", data, candidate, stop_after=1)
+    assert outputs(train(tmp_path / "b", data, candidate)[1]) == whole
+    assert outputs(train(tmp_path / "c", data, candidate, seed=8)[1]) != whole
+
+
+@pytest.mark.parametrize("key", ALL_CHANGES)
+def test_each_change_of_patches_reaches_the_training(tmp_path, data, key):
+    usual = outputs(train(tmp_path / "a", data, candidate_of(epochs=1))[1])
+    changed = candidate_of(epochs=1, augmentation={key: ALL_CHANGES[key]})
+    assert outputs(train(tmp_path / "b", data, changed)[1]) != usual
 
 
 def test_patches_learn(tmp_path, data):

@@ -260,7 +260,15 @@ def test_agreement_with_readers_stands_beside_the_paper():
     rng = np.random.default_rng(SEED)
     labels = {"low-rank-one": "SSN low-rank (set 0)", "low-rank-all": "SSN low-rank (all sets)"}
     lidc = DatasetInfo("lidc", "LIDC-IDRI", ("nodule",), (0, 1, 2), evaluation={"readers": True})
-    names = ("reader_dice", "reader_dice_annotated", "ged", "sample_diversity", "reader_diversity", "matched_iou")
+    names = (
+        "reader_dice",
+        "reader_dice_annotated",
+        "ged",
+        "sample_diversity",
+        "reader_diversity",
+        "matched_iou",
+        "reader_entropy",
+    )
     rows = pd.DataFrame(
         [
             {"dataset": "lidc", "candidate": c, "split": s, "case": f"p{k}", "scope": "case", "target": "image",
@@ -283,6 +291,8 @@ def test_agreement_with_readers_stands_beside_the_paper():
     ]
     assert "standard error" in markdown(table)
     assert "matched_iou" in set(numbers(build("sample_agreement", rows, made, matched=True))["metric"])
+    added = numbers(build("sample_agreement", rows, made, entropy=True)).query("metric == 'reader_entropy'")
+    assert len(added) == 2 and (added["scale"] == 100).all()
     silent = replace(made, datasets={"lidc": replace(lidc, evaluation={})})
     with pytest.raises(PenumbraError, match="readers of lidc") as told:
         build("sample_agreement", rows, silent)

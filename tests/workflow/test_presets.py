@@ -111,6 +111,37 @@ def test_patches_and_windows_of_other_sides_are_refused_before_the_first_job(sna
         assert word in done.stdout
 
 
+def test_an_exhibit_of_a_candidate_that_the_study_has_not_is_refused_before_the_first_job(snakemake, checkout):
+    path = checkout / "config" / "studies" / "stochastic-phantom.yaml"
+    path.write_text(path.read_text().replace("candidates: [independent-all,", "candidates: [independent-al,"))
+    done = snakemake(*DRY, "--config", "studies=[stochastic-phantom]")
+    assert done.returncode != 0 and "most recent call last" not in done.stdout
+    for words in ("figure-a1", "shows the candidate 'independent-al'", "stochastic-phantom.yaml"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("predictor", "words"),
+    [
+        (
+            "{scaled_class: 2, scale: 3}",
+            (
+                "the candidate low-rank-all on phantom_nodules",
+                "scaled_class is 2, the data set has 1: nodule",
+                "command line",
+            ),
+        ),
+        ("{name: single_pass, temperature: 0.5}", ("low-rank-all", "predictor", "temperature")),
+    ],
+)
+def test_a_manipulation_that_cannot_be_is_refused_before_the_first_job(snakemake, predictor, words):
+    change = f"candidates={{low-rank-all: {{predictor: {predictor}}}}}"
+    done = snakemake(*DRY, "--config", "studies=[stochastic-phantom]", change)
+    assert done.returncode != 0 and "most recent call last" not in done.stdout
+    for word in words:
+        assert word in done.stdout
+
+
 def test_a_scorecard_without_claims_is_refused_before_the_first_job(snakemake, checkout):
     path = checkout / "config" / "studies" / "label-fusion-phantom.yaml"
     path.write_text(

@@ -48,6 +48,7 @@ BINNED = (
 OF_THE_IMAGE = (
     *("ece", "ece_closed", "ece_dropped", "confidence_gap"),
     *("ged", "sample_diversity", "reader_diversity", "matched_iou", "maximum_dice"),
+    *("sample_entropy", "reader_entropy"),
     *("samples_better", "sample_dice_upper", "reader_dice", "reader_dice_annotated", "dice_foreground"),
 )
 """What is measured of the whole image alone."""

@@ -316,18 +316,26 @@ class Configuration:
             _refuse([_unknown("candidate", name, self.candidate_entries)], self.folder / "config.yaml")
 
         def read() -> Candidate:
-            path, content = self.candidate_entries[name]
-            plain, preset = self.name_and_preset(dataset)
-            recipe = _fitting(self.dataset(dataset).recipe, content, self.dataset_files[plain])
-            user = self._overrides(name, content.get("trained_as"))
-            layers = self._layers(
-                path, f"the recipe of {self.dataset_files[plain]}" if recipe else "", self._user if user else ""
-            )
+            content = self.candidate_entries[name][1]
+            preset = self.name_and_preset(dataset)[1]
+            recipe, user, layers = self._over(name, dataset)
             content = {"label": name} | merge(merge(content, recipe), user)
             content = merge(chosen_layer(self.choices, "candidate", preset, content), content)
             return validate(Candidate, content, layers, where=("candidates", name))
 
         return self._once(("candidate", name, dataset), read)
+
+    def _over(self, name: str, dataset: str) -> tuple[dict[str, Any], dict[str, Any], Path | str]:
+        """What a data set's recipe and the user lay over a candidate, and all files that have a say in it."""
+        path, content = self.candidate_entries[name]
+        file = self.dataset_files[self.name_and_preset(dataset)[0]]
+        recipe = _fitting(self.dataset(dataset).recipe, content, file)
+        user = self._overrides(name, content.get("trained_as"))
+        return recipe, user, self._layers(path, f"the recipe of {file}" if recipe else "", self._user if user else "")
+
+    def candidate_files(self, name: str, dataset: str) -> Path | str:
+        """All files that have a say in a candidate's recipe on one data set, for a message."""
+        return self._over(name, dataset)[2]
 
     def _overrides(self, name: str, trained_as: str | None) -> dict[str, Any]:
         """What the user lays over a candidate; what is laid over a training holds for all candidates that share it."""

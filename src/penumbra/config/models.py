@@ -215,12 +215,57 @@ class Labels(Model):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class Augmentation(Model):
-    """Random affine transformation of training slices, always applied (thesis table 4.1)."""
+class Flips(Model):
+    """With ``chance`` each of some axes is turned round, by itself or ``together`` with the others."""
 
+    chance: Fraction = 0.5
+    axes: Annotated[tuple[Annotated[int, Field(ge=0, le=2, strict=True)], ...], Field(min_length=1)] = (0, 1)
+    together: bool = False
+
+    @field_validator("axes")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"axes must differ from each other, got {list(value)}")
+        return value
+
+
+class Elastic(Model):
+    """With ``chance`` a smooth displacement: points ``spacing`` voxels apart move by up to ``amplitude`` voxels."""
+
+    chance: Fraction = 0.5
+    amplitude: Annotated[float, Field(gt=0)] = 5.0
+    spacing: Annotated[float, Field(ge=2)] = 20.0
+
+
+class Intensity(Model):
+    """With ``chance`` each contrast is scaled, normally about 1, and shifted by an amount from a range."""
+
+    chance: Fraction = 0.5
+    scale_deviation: Annotated[float, Field(ge=0)] = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Intensity:
+        if self.shift[0] > self.shift[1]:
+            raise ValueError(f"shift is a range from the smaller to the larger, got {list(self.shift)}")
+        if self.scale_deviation == 0 and self.shift == (0, 0):
+            raise ValueError("without scale_deviation and shift it changes nothing; give one of them, or leave it out")
+        return self
+
+
+class Augmentation(Model):
+    """Random changes of training items: an affine transformation, by default of all (thesis table 4.1), and where asked
+    for turns by right angles in the plane of the first two axes, flips, elastic deformation, linear intensities."""
+
+    chance: Fraction = 1.0
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
     translation: Fraction = 0.03
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    right_angles: Fraction = 0.0
+    flips: Flips | None = None
+    elastic: Elastic | None = None
+    intensity: Intensity | None = None
 
 
 class EarlyStopping(Model):
@@ -352,6 +397,21 @@ class Candidate(Model):
             raise ValueError(
                 f"batches of the network {self.network.name} pass as a whole; right: gradient_accumulation: never"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _distribution(self) -> Candidate:
+        latent = parts.constant("network", self.network.name, "LATENT", False)
+        normal = parts.constant("head", self.head.name, "NORMAL", False)
+        heads = ", ".join(n for n in parts.names("head") if parts.constant("head", n, "NORMAL", False))
+        whose = f"under candidates.{self.trained_as}, head: {heads}" if self.trained_as else f"head: {heads}"
+        for kind, part in (("loss", self.loss), ("predictor", self.predictor)):
+            if parts.constant(kind, part.name, "NEEDS_DISTRIBUTION", False) and not (latent or normal):
+                raise ValueError(f"the {kind} {part.name} needs a distribution over logits; right: {whose}")
+        neutrals = parts.constant("predictor", self.predictor.name, "OF_A_NORMAL", None) or {}
+        for option, neutral in neutrals.items():
+            if self.predictor.options.get(option, neutral) != neutral and not normal:
+                raise ValueError(f"predictor.{option} is for a normal distribution over logits alone; leave it out")
         return self
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penumbra import paths
-from penumbra.errors import PenumbraError
 from penumbra.figures._inputs import Drawn, FigureInputs, FigurePart, Marks, RunFiles
 from penumbra.reporting.context import StudyContext
 from penumbra.reporting.estimators import Estimate
@@ -37,12 +36,7 @@ def build(*, candidate: str = "", split: int = 0) -> FigurePart:
     """
 
     def whose(context: StudyContext) -> str:
-        name = candidate or context.reference
-        if name not in context.candidates:
-            raise PenumbraError(
-                f"the study has no candidate {name!r}", cure=f"choose among {', '.join(context.candidates)}"
-            )
-        return name
+        return context.named([candidate or context.reference])[0]
 
     def draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataFrame]:
         return _draw(inputs.images, inputs.results, context, whose(context))

@@ -52,13 +52,7 @@ def build(
     columns = Columns(samples, entropy, contrast, margin)
 
     def whose(context: StudyContext) -> list[str]:
-        names = candidates or [context.reference]
-        for name in names:
-            if name not in context.candidates:
-                raise PenumbraError(
-                    f"the study has no candidate {name!r}", cure=f"choose among {', '.join(context.candidates)}"
-                )
-        return names
+        return context.named(candidates or [context.reference])
 
     def draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataFrame]:
         return _draw(inputs.images, inputs.results, context, whose(context), rows, columns)

@@ -20,6 +20,9 @@ from torch import nn
 from penumbra.activations._precision import at_least_float32
 from penumbra.networks.distribution import LowRankNormal
 
+NORMAL = True
+"""It gives a normal distribution over logits."""
+
 SMALLEST = 1e-5
 
 

@@ -83,20 +83,22 @@ def case_predictor(
         rows = index.rows([case])
         seen = np.flatnonzero(~index.constant[rows])
         torch.manual_seed(torch_seed(seed, "prediction", *names, case))
-        maps: list[Prediction] = []
+        probabilities = torch.zeros(len(rows), classes, *images.shape[2:])
+        samples: torch.Tensor | None = None
         with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             for k in range(0, len(seen), size):
-                batch = torch.from_numpy(np.ascontiguousarray(images[rows[seen[k : k + size]]], np.float32))
+                chosen = seen[k : k + size]
+                batch = torch.from_numpy(np.ascontiguousarray(images[rows[chosen]], np.float32))
                 found = predict(models, batch.to(device).contiguous(memory_format=layout), sampled=sampled)
-                samples = None if found.samples is None or not sampled else found.samples.float().cpu()
-                maps.append(Prediction(found.probabilities.float().cpu(), samples))
-        probabilities = torch.zeros(len(rows), classes, *images.shape[2:])
-        drawn = [m.samples for m in maps if m.samples is not None]
-        samples = torch.zeros(len(drawn[0]), *probabilities.shape) if drawn else None
-        if maps:
-            probabilities[seen] = torch.cat([m.probabilities for m in maps])
-        if samples is not None:
-            samples[:, seen] = torch.cat(drawn, dim=1)
+                probabilities[chosen] = found.probabilities.float().cpu()
+                if not sampled or found.samples is None:
+                    continue
+                drawn = found.samples.float().cpu()
+                if len(chosen) == len(rows):
+                    samples = drawn  # not copied: those of a volume are gigabytes
+                else:
+                    samples = torch.zeros(len(drawn), *probabilities.shape) if samples is None else samples
+                    samples[:, chosen] = drawn
         if not torch.isfinite(probabilities).all():
             raise PenumbraError(
                 "the prediction holds values that are not finite numbers",

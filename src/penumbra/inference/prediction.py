@@ -31,3 +31,8 @@ class Predictor(Protocol):
     def __call__(self, models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         """The prediction of images (B, C, ...) by all members; samples may be left out where they are not asked for."""
         ...
+
+
+def pooled(draws: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The draws (S, B, K, ...) of all members together; those of one alone are not copied, in a volume gigabytes."""
+    return draws[0] if len(draws) == 1 else torch.cat(list(draws))

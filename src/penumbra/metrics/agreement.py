@@ -8,7 +8,8 @@ and reader that are not empty on both sides. Where the data set holds whole volu
 How the samples' own Dice scores spread about the prediction's (the paper's figure 5) is taken for each item and reader,
 as :func:`penumbra.metrics.distribution.sample_scores` does, and averaged over the pairs where it is defined.
 
-Without samples the prediction stands as the only one, as for the paper's deterministic baseline: its diversity is 0.
+Without samples the prediction stands as the only one, as for the paper's deterministic baseline: its diversity and its
+marginal entropy are 0.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from penumbra.metrics.distribution import Comparison, class_mean
+from penumbra.metrics.distribution import Comparison, class_mean, mean_marginal_entropy
 from penumbra.metrics.measurement import (
     BOTH_EMPTY,
     NO_VOXEL,
@@ -28,7 +29,9 @@ from penumbra.metrics.measurement import (
     undefined,
 )
 
-SAMPLED = ("ged", "sample_diversity", "reader_diversity", "matched_iou", "maximum_dice")
+SAMPLED = (
+    "ged", "sample_diversity", "reader_diversity", "matched_iou", "maximum_dice", "sample_entropy", "reader_entropy"
+)  # fmt: skip
 SPREAD = ("samples_better", "sample_dice_upper")
 READERS = ("reader_dice", "reader_dice_annotated")
 QUANTILE = 0.95
@@ -67,9 +70,9 @@ def measure_readers(
     for item in items:
         compared = Comparison(drawn[..., item], readers[..., item], classes)
         found = compared.agreement()
-        rows.append(
-            (found.ged, found.diversity, found.reader_diversity, compared.matched_iou(), compared.maximum_dice())
-        )
+        entropies = mean_marginal_entropy(drawn[..., item], classes), mean_marginal_entropy(readers[..., item], classes)
+        matched = compared.matched_iou(), compared.maximum_dice()
+        rows.append((found.ged, found.diversity, found.reader_diversity, *matched, *entropies))
         alone = Comparison(prediction[None][..., item], readers[..., item], classes)
         own = alone.sample_dice()
         for draws, mean in zip(class_mean(compared.sample_dice(), "skip").T, class_mean(own, "skip")[0], strict=True):

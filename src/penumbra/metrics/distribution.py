@@ -258,6 +258,18 @@ def marginal_entropy(probabilities: np.ndarray) -> np.ndarray:
     return np.maximum(-terms.sum(axis=0) / np.log(len(p)), 0.0)
 
 
+def mean_marginal_entropy(samples: np.ndarray, classes: int) -> float:
+    """The mean over voxels of the :func:`marginal_entropy` of label maps ``(N, ...)``, in [0, 1]; NaN without a voxel.
+
+    Voxels that all maps label alike have none, and are not worked on.
+    """
+    flat = _flat(samples, classes)
+    if not flat.shape[1]:
+        return float("nan")
+    varied = flat[:, (flat != flat[0]).any(axis=0)]
+    return float(marginal_entropy(marginals(varied, classes)).sum() / flat.shape[1])
+
+
 @dataclass(frozen=True)
 class SampleScores:
     """How the samples of one case score against one reference.

@@ -89,6 +89,8 @@ METRICS: dict[str, Metric] = {
     "ged": Metric("Squared generalised energy distance", "1 - IoU", "low", 0.0),
     "sample_diversity": Metric("Diversity of the samples", "1 - IoU", "none"),
     "reader_diversity": Metric("Diversity of the readers", "1 - IoU", "none"),
+    "sample_entropy": Metric("Marginal entropy of the samples", "fraction of log C", "none"),
+    "reader_entropy": Metric("Marginal entropy of the readers", "fraction of log C", "none"),
     "matched_iou": Metric("Hungarian-matched IoU", "fraction", "high", 1.0),
     "maximum_dice": Metric("Maximum Dice matching", "fraction", "high", 1.0),
     "samples_better": Metric("Samples better than the prediction", "fraction", "none"),

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from penumbra.config.models import USUAL_PRESET, StudyDataset
+from penumbra.errors import PenumbraError
 from penumbra.metrics.rows import headline
 from penumbra.reporting.rows import Source
 
@@ -161,6 +162,15 @@ class StudyContext:
         """The context of a study from what a rule tells its script; see :meth:`from_plain`."""
         more = {key: told.get(key) for key in ("presets", "choices", "decisions")}
         return cls.from_plain(told["name"], told["study"], told["datasets"], told["candidates"], **more)
+
+    def named(self, candidates: list[str]) -> list[str]:
+        """The same candidates, or a :class:`PenumbraError` where the study has not all of them."""
+        for name in candidates:
+            if name not in self.candidates:
+                raise PenumbraError(
+                    f"the study has no candidate {name!r}", cure=f"choose among {', '.join(self.candidates)}"
+                )
+        return candidates
 
     def decided(self, dataset: str, candidate: str | None = None) -> list[Decision]:
         """How each choice fell for a data set, or for a candidate on it."""

@@ -2,7 +2,8 @@
 
 Dice score of the most probable class of each voxel with each reader (DSC), the same with readers who marked something
 (DSC_nod), squared generalised energy distance between samples and readers, and diversity of the samples. ``matched``
-adds the Hungarian-matched IoU and the maximum Dice matching of later work. Needs ``evaluation.readers`` of the data
+adds the Hungarian-matched IoU and the maximum Dice matching of later work, ``entropy`` the marginal entropy of samples
+and of readers, divided by log C (Eq. 9), the mean over voxels. Needs ``evaluation.readers`` of the data
 sets. ``columns: classes`` shows Dice scores of each class, and of all together, instead of those with each reader.
 """
 
@@ -33,6 +34,10 @@ _MATCHED = (
     Quantity("matched_iou", "Matched IoU", "%", 1.0, 100.0, 1, "image"),
     Quantity("maximum_dice", "Maximum Dice", "%", 1.0, 100.0, 1, "image"),
 )
+_ENTROPY = (
+    Quantity("sample_entropy", "Entropy", "% of log C", None, 100.0, 2, "image"),
+    Quantity("reader_entropy", "Readers' entropy", "% of log C", None, 100.0, 2, "image"),
+)
 _OF_READERS = (
     "Agreement with each reader. DSC: Dice score of the most probable class of each voxel with each reader, pairs that "
     "are empty on both sides left out; DSC_nod: with readers who marked something only. "
@@ -46,11 +51,19 @@ _CAPTION = (
     "itself included. A candidate whose predictor draws no samples has its prediction as the only one."
 )
 
+_OF_ENTROPY = (
+    " Entropy: of the share of samples, or of readers, that give a voxel each label, in % of the logarithm of the "
+    "number of labels, the mean over all voxels, background included."
+)
 
-def build(*, columns: Literal["readers", "classes"] = "readers", matched: bool = False) -> TableFunction:
-    """The table; ``matched`` adds Hungarian-matched IoU and maximum Dice."""
+
+def build(
+    *, columns: Literal["readers", "classes"] = "readers", matched: bool = False, entropy: bool = False
+) -> TableFunction:
+    """The table; ``matched`` adds Hungarian-matched IoU and maximum Dice, ``entropy`` the mean marginal entropies."""
     scores, what = (_READERS, _OF_READERS) if columns == "readers" else (_CLASSES, _OF_CLASSES)
-    shown = [*scores, *_SAMPLES, *(_MATCHED if matched else ())]
+    caption = what + _CAPTION + (_OF_ENTROPY if entropy else "")
+    shown = [*scores, *_SAMPLES, *(_MATCHED if matched else ()), *(_ENTROPY if entropy else ())]
 
     def chosen(dataset: DatasetInfo) -> list[Quantity]:
         if not dataset.evaluation.get("readers"):
@@ -61,6 +74,14 @@ def build(*, columns: Literal["readers", "classes"] = "readers", matched: bool =
         return shown
 
     def table(data: StudyData, context: StudyContext, exhibit: str, title: str) -> Table:
-        return fill(data, context, exhibit, title, chosen, caption=what + _CAPTION, published_tables=("1", "2"))
+        return fill(
+            data,
+            context,
+            exhibit,
+            title,
+            chosen,
+            caption=caption,
+            published_tables=("1", "2"),
+        )
 
     return table

@@ -174,6 +174,11 @@ class Slices:
         """Height and width of a slice in pixels; height, width and depth of a volume."""
         return self._images.shape[2:]
 
+    @property
+    def contrasts(self) -> int:
+        """Channels of an image."""
+        return self._images.shape[1]
+
     def watched(self) -> tuple[int, int | None]:
         """The item with the slice that has the most foreground, and that slice's z in a volume."""
         return busiest(self._labels, self._rows)

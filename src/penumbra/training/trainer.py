@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import torch
 
 from penumbra import device as devices
 from penumbra import parts
-from penumbra.augmentation import affine_parameters, transform
+from penumbra.augmentation.epoch import Epoch
 from penumbra.errors import PenumbraError
-from penumbra.networks.dimensions import check_sides
+from penumbra.networks.dimensions import check_sides, check_turns
 from penumbra.networks.latent import LatentDistribution
 from penumbra.networks.output import ModelOutput
 from penumbra.networks.windows import centre, stitched, within
@@ -128,6 +129,8 @@ class Trainer:
         self.patches = self.options.patches
         if self.patches is not None:
             check_sides("training.patches.size", self.patches.size, dataset.geometry.crop)
+        self.shown = training.size if self.patches is None else self.patches.shown
+        check_turns(self.options.augmentation, self.shown)
         self.of_each = 1 if self.patches is None else self.patches.of_each
         every = training.count * self.of_each
         self.used = min(self.options.slices_per_epoch or every, every)
@@ -264,12 +267,10 @@ class Trainer:
         variants = names.generator("rater", state.epoch).integers(self.training.variants, size=self.used)
         seeds = names.generator("dropout", state.epoch).integers(np.iinfo(np.int64).max, size=self.steps)
         batches = [order[k : k + options.batch_size] for k in range(0, self.used, options.batch_size)]
-        theta = None
+        augment = None
         if options.augmentation is not None:
-            rng = names.generator("augmentation", state.epoch)
-            size = self.training.size if self.patches is None else self.patches.shown
-            drawn = affine_parameters(rng, self.used, options.augmentation, size)
-            theta = torch.from_numpy(drawn.normalised(size)).to(self.device, torch.float32)
+            drawn = partial(names.generator, "augmentation", state.epoch)
+            augment = Epoch(options.augmentation, self.used, self.training.contrasts, self.shown, drawn, self.device)
         self.model.train()
         self.batches = batches
         for group in self.optimiser.param_groups:
@@ -278,8 +279,8 @@ class Trainer:
         while state.step < self.steps:
             chosen = slice(state.step * options.batch_size, (state.step + 1) * options.batch_size)
             images, target = gathered(chosen)
-            if theta is not None:
-                images, target = transform(images, target, theta[chosen])
+            if augment is not None:
+                images, target = augment(images, target, chosen)
                 if self.hard:
                     target = (target >= 0.5).float()
             if self.patches is not None:

@@ -18,7 +18,7 @@ from penumbra import parts, paths
 from penumbra.config.load import Configuration
 from penumbra.config.models import ORDERS, Candidate, Exhibit, Study
 from penumbra.errors import PenumbraError
-from penumbra.networks.dimensions import check_dimensions, check_sides
+from penumbra.networks.dimensions import check_dimensions, check_sides, check_turns
 from penumbra.provenance.code_digest import code_digest, read_notes, write_notes
 from penumbra.provenance.jobs import BENCHMARK, JOBS, LOG
 
@@ -55,7 +55,7 @@ class Plan:
         self._params: dict[tuple[str, ...], dict[str, Any]] = {}
         for study in self.settings.studies:
             self._check_exhibits(study)
-            self._check_networks(study)
+            self._check_recipes(study)
 
     def _once(self, key: tuple[str, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """A parameter that many jobs share: made once, and held once in memory."""
@@ -226,6 +226,7 @@ class Plan:
             self._check_claimed(self.configuration.claims_files[content.claims])
         for kind, exhibits in (("table", content.tables), ("figure", content.figures)):
             for name, exhibit in exhibits.items():
+                self._check_shown(kind, study, name)
                 if content.claims is None and "claims" in parts.constant(kind, exhibit.part, "NEEDS"):
                     raise PenumbraError(
                         f"the {kind} {name} of the study {study} shows claims, of which the study has none",
@@ -241,6 +242,18 @@ class Plan:
                         cure="name a data set twice, as `{name: ..., splits: ..., preset: sound}`, "
                         f"or take out the {kind}",
                     )
+
+    def _check_shown(self, kind: str, study: str, name: str) -> None:
+        """Refuse a table or figure that is to show a candidate which its study has not."""
+        options, there = self.exhibit(kind, study, name).options, self.study(study).candidates
+        one = options.get("candidate")
+        for each in (*options.get("candidates", ()), *([one] if one else ())):
+            if each not in there:
+                raise PenumbraError(
+                    f"the {kind} {name} of the study {study} shows the candidate {each!r}, which the study has not",
+                    file=self.configuration.study_files[study],
+                    cure=f"name candidates of the study: {', '.join(there)}",
+                )
 
     def _check_claimed(self, file: Path) -> None:
         """Refuse claims of candidates and data sets that there are not."""
@@ -259,17 +272,37 @@ class Plan:
                             cure=f"name one of: {', '.join(known)}",
                         )
 
-    def _check_networks(self, study: str) -> None:
-        """Refuse networks, patches and windows for slices on volumes, and the reverse, before the first job starts."""
+    def _check_recipes(self, study: str) -> None:
+        """Refuse what a candidate cannot do with a data set, before the first job starts."""
         for dataset in self.study_datasets(study):
-            crop = self.configuration.dataset(dataset).geometry.crop
             for candidate in self.study(study).candidates:
-                recipe = self.configuration.candidate(candidate, dataset)
-                check_dimensions(recipe.network.name, crop)
-                if recipe.training.patches is not None:
-                    check_sides("training.patches.size", recipe.training.patches.size, crop)
-                if (window := recipe.predictor.options.get("window")) is not None:
-                    check_sides(f"predictor.{recipe.predictor.name}.window", window, crop)
+                try:
+                    self._check_recipe(candidate, dataset)
+                except PenumbraError as error:
+                    raise PenumbraError(
+                        f"the candidate {candidate} on {dataset}: {error.problem}",
+                        file=self.configuration.candidate_files(candidate, dataset),
+                        cure=error.cure,
+                    ) from None
+
+    def _check_recipe(self, candidate: str, dataset: str) -> None:
+        """Refuse networks, patches and windows for slices on volumes, the reverse, turns that items cannot have, and
+        classes that there are not."""
+        content, recipe = self.configuration.dataset(dataset), self.configuration.candidate(candidate, dataset)
+        crop, patches, options = content.geometry.crop, recipe.training.patches, recipe.predictor.options
+        check_dimensions(recipe.network.name, crop)
+        if patches is not None:
+            check_sides("training.patches.size", patches.size, crop)
+        check_turns(recipe.training.augmentation, crop if patches is None else patches.shown)
+        if (window := options.get("window")) is not None:
+            check_sides(f"predictor.{recipe.predictor.name}.window", window, crop)
+        number = options.get("scaled_class", 1)
+        if options.get("scale", 1) != 1 and number > len(content.classes):
+            raise PenumbraError(
+                f"predictor.scaled_class is {number}, the data set has {len(content.classes)}: "
+                f"{', '.join(content.classes)}",
+                cure="name a class by its number, from 1 in that order",
+            )
 
     def claims_file(self, study: str) -> dict[str, str]:
         """The judged claims of a study, if it has any."""

@@ -21,11 +21,15 @@ import torch
 from pydantic import Field
 
 from penumbra.errors import PenumbraError
-from penumbra.inference.prediction import Prediction, Predictor
+from penumbra.inference.prediction import Prediction, Predictor, pooled
 from penumbra.inference.whole_image import whole_image
 from penumbra.networks.distribution import LogitDistribution, LowRankNormal
 from penumbra.networks.output import ModelOutput
 from penumbra.training.model import Model
+
+NEEDS_DISTRIBUTION = True
+OF_A_NORMAL = {"temperature": 1.0, "scale": 1.0}
+"""Options of normal distributions alone, and their values that change nothing."""
 
 AT_ONCE = 2**26
 """How many values of images are drawn for at once; beyond it, draws are made one after another."""
@@ -78,11 +82,19 @@ def build(
     def drawn_from(distribution: LogitDistribution, activation: torch.nn.Module, size: int) -> torch.Tensor:
         """Draws of the segmentation (S, B, K, ...), a few at a time where images are large."""
         at_once = max(1, AT_ONCE // size)
-        found = []
-        for first in range(0, samples, at_once):
-            logits = distribution.sample(min(at_once, samples - first))
-            found.append(activation(logits.flatten(0, 1)).unflatten(0, logits.shape[:2]))
-        return torch.cat(found)
+
+        def drawn(count: int) -> torch.Tensor:
+            logits = distribution.sample(count)
+            return activation(logits.flatten(0, 1)).unflatten(0, logits.shape[:2])
+
+        if at_once >= samples:
+            return drawn(samples)
+        first = drawn(at_once)
+        found = first.new_empty(samples, *first.shape[1:])
+        found[:at_once] = first
+        for k in range(at_once, samples, at_once):
+            found[k : k + at_once] = drawn(min(at_once, samples - k))
+        return found
 
     def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         maps, draws = [], []
@@ -99,6 +111,6 @@ def build(
             drawn = drawn_from(manipulated(output), model.activation, images.numel())
             draws.append(drawn)
             maps.append(output.probabilities if probabilities == "mean_logits" else drawn.mean(dim=0))
-        return Prediction(torch.stack(maps).mean(dim=0), torch.cat(draws) if draws else None)
+        return Prediction(torch.stack(maps).mean(dim=0), pooled(draws) if draws else None)
 
     return predict

@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from penumbra.inference.prediction import Prediction, Predictor
+from penumbra.inference.prediction import Prediction, Predictor, pooled
 from penumbra.inference.whole_image import whole_image
 from penumbra.training.model import Model
 
@@ -53,7 +53,7 @@ def build(
 
     def predict(models: Sequence[Model], images: torch.Tensor, *, sampled: bool = True) -> Prediction:
         maps = [output_of(model, images).probabilities for model in models]
-        drawn = torch.cat([draw(each, samples) for each in maps]) if sampled else None
+        drawn = pooled([draw(each, samples) for each in maps]) if sampled else None
         return Prediction(torch.stack(maps).mean(dim=0), drawn)
 
     return predict

@@ -1,6 +1,7 @@
 """Random affine transformation of training items, batched on the device (thesis table 4.1; released ivadomed 2.2.1).
 
-Every slice or volume is transformed at every access. A point ``o`` of the output takes its value from the input at
+By default every slice or volume is transformed at every access. A point ``o`` of the output takes its value from the
+input at
 
     ``(R S)^T (o - c) + c + t``
 
@@ -9,6 +10,9 @@ A volume is turned in one of its three coordinate planes, drawn anew each time, 
 all this in voxels, whatever their size in mm. Image and label are interpolated linearly, and what lies outside is zero
 (the mean intensity of a normalised image). A value next to the border is interpolated between the border pixel and that
 zero, as ``mode="grid-constant"`` of ``scipy.ndimage`` does.
+
+Turns by right angles, about the middle of the first two axes, and flips come after it, in the same interpolation: they
+move whole voxels, so that alone they change no value but for rounding.
 """
 
 from __future__ import annotations
@@ -36,12 +40,16 @@ class AffineParameters:
     scale : (n, d) factors along the axes; above 1 enlarges what is seen.
     translation : (n, d) whole pixels along the axes.
     plane : (n,) in which of the :data:`PLANES` volumes are turned; None: all in the first.
+    right_angles : (n,) how many right angles an item is then turned by, from the first axis to the second; None: none.
+    flipped : (n, d) which axes are turned round at last; None: none.
     """
 
     angle: np.ndarray
     scale: np.ndarray
     translation: np.ndarray
     plane: np.ndarray | None = None
+    right_angles: np.ndarray | None = None
+    flipped: np.ndarray | None = None
 
     def matrices(self) -> np.ndarray:
         """The matrices ``(R S)^T``, (n, d, d): from output offsets to input offsets, in pixels."""
@@ -54,6 +62,17 @@ class AffineParameters:
         rotation[item, first, second], rotation[item, second, first] = -sine, sine
         return np.swapaxes(rotation / self.scale[:, None, :], 1, 2)
 
+    def _exact(self) -> np.ndarray:
+        """Right angles and flips as maps of normalised coordinates, (n, d, d), from output to input."""
+        count, axes = self.scale.shape
+        found = np.tile(np.eye(axes), (count, 1, 1))
+        if self.right_angles is not None:
+            quarter = np.eye(axes)
+            quarter[:2, :2] = [[0, 1], [-1, 0]]
+            powers = np.stack([np.linalg.matrix_power(quarter, k) for k in range(4)])
+            found = powers[self.right_angles % 4]
+        return found if self.flipped is None else found * np.where(self.flipped, -1.0, 1.0)[:, None, :]
+
     def normalised(self, size: tuple[int, ...]) -> np.ndarray:
         """The same maps for :func:`torch.nn.functional.affine_grid` with ``align_corners=False``, (n, d, d + 1).
 
@@ -62,6 +81,8 @@ class AffineParameters:
         m, sides = self.matrices(), np.asarray(size)
         linear = np.where(np.eye(len(sides), dtype=bool), m, m * sides / sides[:, None])
         rest = (1 - m.sum(axis=2) + 2 * self.translation) / sides
+        if self.right_angles is not None or self.flipped is not None:
+            linear = linear @ self._exact()
         return np.concatenate([linear[:, ::-1, ::-1], rest[:, ::-1, None]], axis=2)
 
 
@@ -72,6 +93,8 @@ def affine_parameters(
 
     The angle is uniform in ±``rotation_degrees``, each scale uniform in 1 ± ``scale``, each translation uniform in
     ±``translation`` of the size and then rounded to whole pixels; each plane of a volume is as likely as the others.
+    An item stays as it is with the chance that ``chance`` leaves. With the chance ``right_angles`` it is turned by one,
+    two or three of them, each as likely; ``flips`` turn round each of some axes, or all of them together.
     """
     axes = len(size)
     angle = rng.uniform(-augmentation.rotation_degrees, augmentation.rotation_degrees, n)
@@ -79,7 +102,17 @@ def affine_parameters(
     reach = augmentation.translation * np.asarray(size, float)
     translation = np.round(rng.uniform(-1, 1, (n, axes)) * reach)
     plane = rng.integers(len(PLANES), size=n) if axes == 3 else None
-    return AffineParameters(angle, scale, translation, plane)
+    if augmentation.chance < 1:
+        kept = rng.random(n) >= augmentation.chance
+        angle[kept], scale[kept], translation[kept] = 0.0, 1.0, 0.0
+    right_angles = flipped = None
+    if augmentation.right_angles:
+        right_angles = rng.integers(1, 4, size=n) * (rng.random(n) < augmentation.right_angles)
+    if (flips := augmentation.flips) is not None:
+        flipped = np.zeros((n, axes), bool)
+        drawn = rng.random((n, 1 if flips.together else len(flips.axes))) < flips.chance
+        flipped[:, list(flips.axes)] = drawn
+    return AffineParameters(angle, scale, translation, plane, right_angles, flipped)
 
 
 def sampling_grid(theta: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
@@ -105,17 +138,21 @@ def sampling_grid(theta: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     return grid
 
 
+def sampled(images: torch.Tensor, labels: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (B, C, ...) and labels (B, K, ...) at the points of a grid (B, ..., d), as :func:`transform` has them."""
+    channels = images.shape[1]
+    both = torch.cat([images, labels.to(images.dtype)], dim=1)
+    both = torch.nn.functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return both[:, :channels], both[:, channels:].clamp(0, 1)
+
+
 def transform(images: torch.Tensor, labels: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Transform images (B, C, H, W) and labels (B, K, H, W) by maps ``theta`` (B, 2, 3) of
     :meth:`AffineParameters.normalised`; or volumes (B, C, H, W, D) and (B, K, H, W, D) by (B, 3, 4).
 
     Returns floating tensors of the images' type; labels stay within [0, 1] and are *not* binarised here.
     """
-    channels = images.shape[1]
-    both = torch.cat([images, labels.to(images.dtype)], dim=1)
-    grid = sampling_grid(theta.to(both), tuple(both.shape[2:]))
-    both = torch.nn.functional.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return both[:, :channels], both[:, channels:].clamp(0, 1)
+    return sampled(images, labels, sampling_grid(theta.to(images), tuple(images.shape[2:])))
 
 
 def augment(

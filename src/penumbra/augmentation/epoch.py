@@ -1,0 +1,55 @@
+"""All changes of one epoch's items: what of each is drawn when, and in which order they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from penumbra.augmentation.affine import affine_parameters, sampled, sampling_grid
+from penumbra.augmentation.elastic import Displacement
+from penumbra.augmentation.intensity import change, intensity_parameters
+
+if TYPE_CHECKING:
+    from penumbra.config.models import Augmentation
+
+
+class Epoch:
+    """What happens to the items of one epoch.
+
+    Affine transformations, right angles, flips and intensities are drawn for all of them at once, displacements, which
+    are large, for each batch. Space first, all of it in one interpolation, then intensities.
+
+    Parameters
+    ----------
+    options : what is to be done. count : items of the epoch. contrasts : of an image. size : of an item, in voxels.
+    generator : a named generator of the epoch, given what more there is to name.
+    """
+
+    def __init__(
+        self,
+        options: Augmentation,
+        count: int,
+        contrasts: int,
+        size: tuple[int, ...],
+        generator: Callable[..., np.random.Generator],
+        device: torch.device,
+    ) -> None:
+        self._generator = generator
+        drawn = affine_parameters(generator(), count, options, size)
+        self._theta = torch.from_numpy(drawn.normalised(size)).to(device, torch.float32)
+        self._elastic = None if options.elastic is None else Displacement(options.elastic, size, device)
+        self._intensity: torch.Tensor | None = None
+        if options.intensity is not None:
+            linear = intensity_parameters(generator("intensity"), count, contrasts, options.intensity)
+            self._intensity = torch.from_numpy(linear).to(device, torch.float32)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor, chosen: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, C, ...) and labels (B, K, ...) of the chosen items, changed; labels in [0, 1], not binarised."""
+        grid = sampling_grid(self._theta[chosen], tuple(images.shape[2:]))
+        if self._elastic is not None:
+            grid = grid + self._elastic.draw(self._generator("elastic", chosen.start), len(grid))
+        images, labels = sampled(images, labels, grid)
+        return images if self._intensity is None else change(images, self._intensity[chosen]), labels
