@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,20 @@ def test_every_verdict_is_told_in_words_and_nothing_leaves_the_page(judged):
     together = " ".join(t.get_text().replace("\n", " ").replace("\u00a0", " ") for t in texts)
     for row in frame.to_dict("records"):
         assert row["statement"] in together and row["published"] in together
+
+
+def test_a_long_title_of_a_data_set_is_shown_whole_above_the_claims(judged):
+    path, context = judged
+    (name, dataset), *_ = context.datasets.items()
+    title = "Nodules of the lung in computed tomography outlined by four radiologists in turn and unaware of each other"
+    named = replace(context, datasets={name: replace(dataset, title=title)})
+    figure, _ = draw(path, named)
+    (found,) = [t for t in figure.axes[0].texts if t.get_text().replace("\n", " ") == title]
+    box = found.get_window_extent()
+    assert box.y1 <= figure.bbox.y1
+    for other in figure.axes[0].texts:
+        if other is not found and other.get_text():
+            assert not box.overlaps(other.get_window_extent()), other.get_text()
 
 
 def test_rows_do_not_run_into_each_other(judged):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ SYMBOLS = {"supported": ("o", "#2f7ebc"), "contradicted": ("X", "#c64a0c"), "und
 
 STATEMENT, CELL, EFFECT, PUBLISHED = 2.2, 0.58, 1.25, 1.45
 """Widths of the columns in inches."""
-GAP, HEAD, FOOT, LINE, LEAST = 0.12, 0.62, 0.36, 0.098, 0.4
+GAP, HEAD, FOOT, LINE, LEAST = 0.12, 0.42, 0.36, 0.098, 0.4
+"""HEAD and LEAST are the least heights, of the columns' heads and of a claim."""
 SMALL, TINY = 6.0, 5.0
 CHARACTERS = 22.5
 """Characters of :data:`SMALL` type to the inch, on average."""
@@ -117,20 +119,21 @@ def _draw(inputs: FigureInputs, context: StudyContext) -> tuple[Figure, pd.DataF
 
     cells = max([STATEMENT + GAP, *(c.x + CELL / 2 for c in columns.values())])
     width = cells + GAP + EFFECT + GAP + 0.1 + PUBLISHED
-    height = HEAD + sum(heights.values()) + FOOT
+    head = _head(columns, context)
+    height = head + sum(heights.values()) + FOOT
     figure = _style.new_figure(width, height)
     figure.set_layout_engine("none")
     page = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     page.set(xlim=(0.0, width), ylim=(height, 0.0))
     page.set_axis_off()
-    body = height - HEAD - FOOT
+    body = height - head - FOOT
     effects = figure.add_axes(((cells + GAP) / width, FOOT / height, EFFECT / width, max(body, 0.01) / height))
-    effects.set(xlim=(-1.12, 1.12), ylim=(HEAD + max(body, 0.01), HEAD))
+    effects.set(xlim=(-1.12, 1.12), ylim=(head + max(body, 0.01), head))
     _dress(effects)
-    _heads(page, columns, context, cells)
+    _heads(page, columns, context, cells, head)
     if not claims:
-        page.text(GAP, HEAD, "None of the paper's claims bears on this study.", va="top", fontsize=SMALL)
-    top = HEAD
+        page.text(GAP, head, "None of the paper's claims bears on this study.", va="top", fontsize=SMALL)
+    top = head
     for number, claim in enumerate(claims):
         middle = top + heights[claim] / 2
         if number % 2 == 0:
@@ -166,24 +169,37 @@ def _dress(effects: Axes) -> None:
     effects.tick_params(axis="x", labelsize=TINY)
 
 
-def _heads(page: Axes, columns: dict[tuple[str, str], _Column], context: StudyContext, cells: float) -> None:
+def _titles(columns: dict[tuple[str, str], _Column], context: StudyContext) -> Iterator[tuple[str, list[str], float]]:
+    """Each data set's name, the lines of its title, and how far above the first claim the last one stands."""
+    for dataset in context.datasets.values():
+        within = sum(d == dataset.name and t != "image" for d, t in columns)
+        lines = _wrapped(dataset.short, CELL * max(1, within))
+        yield dataset.name, lines, 0.3 if within else 0.06
+
+
+def _head(columns: dict[tuple[str, str], _Column], context: StudyContext) -> float:
+    """How high the heads of the columns are, in inches."""
+    return max([HEAD, *(place + LINE * (1 + len(lines)) for _, lines, place in _titles(columns, context))])
+
+
+def _heads(
+    page: Axes, columns: dict[tuple[str, str], _Column], context: StudyContext, cells: float, head: float
+) -> None:
     from penumbra.reporting.verdicts import EVERYWHERE
 
     bold: dict[str, Any] = {"fontsize": SMALL, "fontweight": "bold", "va": "bottom"}
-    page.text(GAP / 2, HEAD - 0.06, "Claim (section)", **bold)
-    page.text(cells + GAP + EFFECT / 2, HEAD - 0.06, "Effect towards the claim", ha="center", **bold)
-    page.text(cells + GAP + EFFECT + GAP + 0.1, HEAD - 0.06, "Published", **bold)
+    page.text(GAP / 2, head - 0.06, "Claim (section)", **bold)
+    page.text(cells + GAP + EFFECT / 2, head - 0.06, "Effect towards the claim", ha="center", **bold)
+    page.text(cells + GAP + EFFECT + GAP + 0.1, head - 0.06, "Published", **bold)
     if (EVERYWHERE, EVERYWHERE) in columns:
-        page.text(columns[EVERYWHERE, EVERYWHERE].x, HEAD - 0.06, "everywhere", ha="center", va="bottom", fontsize=TINY)
-    for dataset in context.datasets.values():
-        within = [(t, c) for (d, t), c in columns.items() if d == dataset.name and t != "image"]
-        for target, column in within:
+        page.text(columns[EVERYWHERE, EVERYWHERE].x, head - 0.06, "everywhere", ha="center", va="bottom", fontsize=TINY)
+    for (_, target), column in columns.items():
+        if target not in ("image", EVERYWHERE):
             title = _wrapped(f"{column.letter}: {target_title(target)}", CELL, TINY)
-            page.text(column.x, HEAD - 0.06, "\n".join(title), ha="center", va="bottom", fontsize=TINY)
-        middle = columns[dataset.name, "image"]
-        lines = _wrapped(dataset.short, CELL * max(1, len(within)))
-        place = HEAD - 0.3 if within else HEAD - 0.06
-        page.text(middle.x, place, "\n".join(lines[:3]), ha="center", **bold | {"fontsize": TINY})
+            page.text(column.x, head - 0.06, "\n".join(title), ha="center", va="bottom", fontsize=TINY)
+    for dataset, lines, place in _titles(columns, context):
+        where = columns[dataset, "image"].x, head - place
+        page.text(*where, "\n".join(lines), ha="center", **bold | {"fontsize": TINY})
 
 
 def _verdict(page: Axes, column: _Column, y: float, row: dict[str, Any], marks: Marks, source: Source) -> None:
