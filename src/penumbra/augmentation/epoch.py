@@ -26,6 +26,7 @@ class Epoch:
     ----------
     options : what is to be done. count : items of the epoch. contrasts : of an image. size : of an item, in voxels.
     generator : a named generator of the epoch, given what more there is to name.
+    region : whether images are 0 outside a region of interest, and stay so.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Epoch:
         size: tuple[int, ...],
         generator: Callable[..., np.random.Generator],
         device: torch.device,
+        *,
+        region: bool = False,
     ) -> None:
-        self._generator = generator
+        self._generator, self._region = generator, region
         drawn = affine_parameters(generator(), count, options, size)
         self._theta = torch.from_numpy(drawn.normalised(size)).to(device, torch.float32)
         self._elastic = None if options.elastic is None else Displacement(options.elastic, size, device)
@@ -52,4 +55,6 @@ class Epoch:
         if self._elastic is not None:
             grid = grid + self._elastic.draw(self._generator("elastic", chosen.start), len(grid))
         images, labels = sampled(images, labels, grid)
-        return images if self._intensity is None else change(images, self._intensity[chosen]), labels
+        if self._intensity is not None:
+            images = change(images, self._intensity[chosen], region=self._region)
+        return images, labels

@@ -141,7 +141,7 @@ class Geometry(Model):
     """How cases are brought onto one grid: spacing in mm (null: the native one), then centred crop or pad.
 
     Two numbers each: cases are cut into slices along z, resampled in plane only. Three: they stay whole volumes, and a
-    spacing of three resamples z too.
+    spacing of three resamples z too. ``region: nonzero`` looks only at voxels in which some contrast is not 0.
     """
 
     spacing: Annotated[tuple[Millimetres, ...], AfterValidator(_two_or_three)] | None = None
@@ -149,6 +149,7 @@ class Geometry(Model):
     image_order: Annotated[int, Field(ge=0, le=5)] = 2
     label_order: Annotated[int, Field(ge=0, le=5)] = 1
     normalisation: Literal["joint", "per_contrast"] = "joint"
+    region: Literal["all", "nonzero"] = "all"
 
     @model_validator(mode="after")
     def _agree(self) -> Geometry:

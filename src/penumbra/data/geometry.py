@@ -129,12 +129,20 @@ def crop_or_pad(array: np.ndarray, size: tuple[int, ...], start: tuple[int, ...]
     return result
 
 
-def normalise(image: np.ndarray, mode: Literal["joint", "per_contrast"]) -> np.ndarray:
+def normalise(
+    image: np.ndarray, mode: Literal["joint", "per_contrast"], inside: np.ndarray | None = None
+) -> np.ndarray:
     """Z-score of one slice ``(C, H, W)`` or volume ``(C, H, W, D)``, computed in float64.
 
     ``joint``: one mean and standard deviation over all contrasts, n - 1 in the denominator (what gave the published
-    numbers). ``per_contrast``: each contrast by itself, n in the denominator. A constant array becomes zeros.
+    numbers). ``per_contrast``: each contrast by itself, n in the denominator. A constant array becomes zeros. Where
+    there is a region ``inside`` (H, W) or (H, W, D), its voxels alone are looked at, and all others become 0.
     """
+    if inside is not None:
+        found = np.zeros(image.shape, np.float32)
+        if inside.any():
+            found[:, inside] = normalise(image[:, inside], mode)
+        return found
     values = image.astype(np.float64)
     axes, ddof = (tuple(range(image.ndim)), 1) if mode == "joint" else (tuple(range(1, image.ndim)), 0)
     centred = values - values.mean(axis=axes, keepdims=True)

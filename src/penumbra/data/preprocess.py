@@ -110,10 +110,14 @@ def prepare_image(image: np.ndarray, case: CaseGeometry, geometry: Geometry) -> 
     ``(Z,)`` or ``(1,)`` bool.
     """
     prepared = to_items(to_prepared(image, case, geometry.image_order), case)
+    region = None
+    if geometry.region == "nonzero":
+        seen = (image != 0).any(axis=0).astype(np.float32)
+        region = to_items(to_prepared(seen, case, order=1), case) >= 0.5
     constant = _constant(to_items(image, case)) | _constant(prepared)
     items = np.zeros(prepared.shape, dtype=np.float32)
     for at in np.flatnonzero(~constant):
-        items[at] = normalise(prepared[at], geometry.normalisation)
+        items[at] = normalise(prepared[at], geometry.normalisation, None if region is None else region[at])
     return items, constant
 
 

@@ -4,7 +4,7 @@ A case is predicted alone, in batches of ``training.batch_size`` consecutive sli
 depends on which other cases are predicted beside it. The normalised ReLU divides by the maximum of a batch, so with
 it slices of one case do influence each other, as in the released code. Constant slices are not predicted: their maps
 are 0, as the released code fills slices it dropped. Where the data set keeps whole volumes, a case is predicted in one
-pass.
+pass. Outside the region of interest of a data set that has one, prediction and samples are background.
 
 Test predictions are brought back to native space, and then probabilities ``<= evaluation.discard_below`` become 0.
 Where ``evaluation.readers`` is set, a method's samples are kept too: as label maps in native space, each voxel with its
@@ -29,6 +29,7 @@ from penumbra.files import atomic_folder, write_text
 from penumbra.inference import threshold as search
 from penumbra.inference.prediction import Prediction
 from penumbra.metrics.binarisation import most_probable_class
+from penumbra.networks.region import inside
 from penumbra.progress import Progress
 from penumbra.seeds import torch_seed
 from penumbra.training.model import build_model, load_weights, memory_format
@@ -73,11 +74,17 @@ def case_predictor(
         load_weights(path, model)
         models.append(model.to(device=device, memory_format=layout).eval().requires_grad_(False))  # type: ignore[call-overload]
     predict = parts.build("predictor", candidate.predictor.name, candidate.predictor.options)
+    region = dataset.geometry.region == "nonzero"
     bfloat16, size, classes = (
         candidate.training.precision == "bfloat16",
         candidate.training.batch_size,
         len(dataset.classes),
     )
+
+    def brought(maps: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+        """Maps (..., B, K, ...) of a batch on the CPU, background where nothing was to be looked at."""
+        maps = maps.float().cpu()
+        return maps.mul_(inside(batch)) if region else maps
 
     def of_case(case: str, *, sampled: bool = False) -> Prediction:
         rows = index.rows([case])
@@ -90,10 +97,10 @@ def case_predictor(
                 chosen = seen[k : k + size]
                 batch = torch.from_numpy(np.ascontiguousarray(images[rows[chosen]], np.float32))
                 found = predict(models, batch.to(device).contiguous(memory_format=layout), sampled=sampled)
-                probabilities[chosen] = found.probabilities.float().cpu()
+                probabilities[chosen] = brought(found.probabilities, batch)
                 if not sampled or found.samples is None:
                     continue
-                drawn = found.samples.float().cpu()
+                drawn = brought(found.samples, batch)
                 if len(chosen) == len(rows):
                     samples = drawn  # not copied: those of a volume are gigabytes
                 else:

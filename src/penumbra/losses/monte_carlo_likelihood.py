@@ -23,7 +23,9 @@ from penumbra.losses._outcomes import label_outcomes
 from penumbra.networks.output import ModelOutput
 
 NEEDS_DISTRIBUTION = True
-"""Of the candidate's head; other losses work from logits and probabilities alone."""
+TAKES_MASK = True
+"""It needs a distribution from the candidate's head; other losses work from logits and probabilities alone. If images
+have a region of interest, it looks nowhere else."""
 
 
 def monte_carlo_likelihood(
@@ -64,10 +66,9 @@ def monte_carlo_likelihood(
     return -likelihood.mean()
 
 
-def build(
-    *, samples: Annotated[int, Field(ge=1)] = 20, antithetic: bool = False
-) -> Callable[[ModelOutput, torch.Tensor], torch.Tensor]:
-    """Make ``loss(output, target (B, K, ...)) -> scalar``; options as in :func:`monte_carlo_likelihood`.
+def build(*, samples: Annotated[int, Field(ge=1)] = 20, antithetic: bool = False) -> Callable[..., torch.Tensor]:
+    """Make ``loss(output, target (B, K, ...), mask (B, ...)) -> scalar``, with or without mask; options as in
+    :func:`monte_carlo_likelihood`.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def build(
             f"{samples} draws cannot mirror each other", cure="give monte_carlo_likelihood an even number of samples"
         )
 
-    def loss(output: ModelOutput, target: torch.Tensor) -> torch.Tensor:
-        return monte_carlo_likelihood(output, target, samples=samples, antithetic=antithetic)
+    def loss(output: ModelOutput, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return monte_carlo_likelihood(output, target, samples=samples, antithetic=antithetic, mask=mask)
 
     return loss

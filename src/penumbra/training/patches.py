@@ -2,8 +2,8 @@
 
 A patch is a labelled part of a volume and the image around it: ``context`` voxels beyond each side, as a network
 without padding needs them. Its middle is a voxel of foreground with the chance ``foreground``, else one of background;
-of either, all are equally likely, and where an item has none the other is taken. Beyond a volume's border images and
-labels are 0.
+of either, all are equally likely, and where an item has none the other is taken. Of images with a region of interest,
+the background within it is meant. Beyond a volume's border images and labels are 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penumbra.config.models import Patches
 
 BACKGROUND_TRIES = 100
-"""How often a voxel is drawn anew that turned out to be foreground, before the last one is taken."""
+"""How often a voxel is drawn anew that turned out to be foreground or nothing, before the last one is taken."""
 
 
 class Sampler:
@@ -28,10 +28,11 @@ class Sampler:
     Parameters
     ----------
     items : the volumes or slices. options : size and kind of the patches.
+    region : whether images are 0 outside a region of interest.
     """
 
-    def __init__(self, items: Slices, options: Patches) -> None:
-        self._items, self._options = items, options
+    def __init__(self, items: Slices, options: Patches, *, region: bool = False) -> None:
+        self._items, self._options, self._region = items, options, region
         self._foreground: dict[int, np.ndarray] = {}
 
     def _voxels(self, item: int) -> np.ndarray:
@@ -51,7 +52,8 @@ class Sampler:
             drawn = int(rng.integers(int(np.prod(size))))
             # Of the same type, or numpy would convert all of them.
             at = np.searchsorted(voxels, voxels.dtype.type(drawn))
-            if at == len(voxels) or voxels[at] != drawn:
+            free = at == len(voxels) or voxels[at] != drawn
+            if free and not (self._region and self._items.blank(item, drawn)):
                 break
         return np.array(np.unravel_index(drawn, size))
 

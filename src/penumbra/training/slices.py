@@ -169,6 +169,13 @@ class Slices:
         label = np.asarray(self._labels[self._rows[item]])
         return np.flatnonzero((label >= 0.5).any(axis=(0, 1))).astype(np.int32)
 
+    def blank(self, item: int, voxel: int) -> bool:
+        """Whether all contrasts of an item are 0 at a voxel, given by its number in row-major order."""
+        if self.resident:
+            return not bool(self._image_tensor[item].flatten(1)[:, voxel].any())
+        image = self._images[self._rows[item]]
+        return not image.reshape(len(image), -1)[:, voxel].any()
+
     @property
     def size(self) -> tuple[int, ...]:
         """Height and width of a slice in pixels; height, width and depth of a volume."""

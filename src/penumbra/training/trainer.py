@@ -18,6 +18,7 @@ from penumbra.errors import PenumbraError
 from penumbra.networks.dimensions import check_sides, check_turns
 from penumbra.networks.latent import LatentDistribution
 from penumbra.networks.output import ModelOutput
+from penumbra.networks.region import inside
 from penumbra.networks.windows import centre, stitched, within
 from penumbra.seeds import generator, torch_seed
 from penumbra.training.accumulation import accumulate
@@ -31,7 +32,8 @@ from penumbra.training.slices import Slices, smoothed
 if TYPE_CHECKING:
     from penumbra.config.models import Candidate, Dataset, Training
 
-Loss = Callable[[ModelOutput, torch.Tensor], torch.Tensor]
+Loss = Callable[..., torch.Tensor]
+"""Of an output and a target; one that takes a mask is given it by name."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class Trainer:
         self.format = memory_format(device, self.options.precision, len(training.size))
         self.model: Model = build_model(candidate, dataset).to(device=device, memory_format=self.format)  # type: ignore[call-overload]
         self.loss: Loss = parts.build("loss", candidate.loss.name, candidate.loss.options)
+        self.region = dataset.geometry.region == "nonzero"
+        self.masked = self.region and parts.constant("loss", candidate.loss.name, "TAKES_MASK", False)
         self.optimiser = optimiser(self.options, self.model.parameters())
         self.patience = Patience(self.options.early_stopping)
         asked = self.options.gradient_accumulation
@@ -147,7 +151,7 @@ class Trainer:
         self.validation_items = np.arange(validation.count).repeat(self.of_each)
         self.validation_variants = variants.repeat(self.of_each)
         if self.patches is not None:
-            self.samplers = Sampler(self.training, self.patches), Sampler(validation, self.patches)
+            self.samplers = tuple(Sampler(s, self.patches, region=self.region) for s in (self.training, validation))
             rng = generator(names.seed, "validation-patch", names.dataset, names.split)
             self.validation_middles = self.samplers[1].middles(rng, self.validation_items)
 
@@ -203,19 +207,23 @@ class Trainer:
             return self.model.output(self._features(images))
         return self.model.output(torch.cat([self._logits(part) for part in images.tensor_split(parts)]))
 
+    def _loss_for(self, images: torch.Tensor, target: torch.Tensor) -> Loss:
+        """The loss of a batch, which looks only at the images' region of interest if it can."""
+        if not self.masked:
+            return self.loss
+        return partial(self.loss, mask=centre(inside(images), target.shape[2:])[:, 0])
+
     def _seed_part(self, part: int) -> None:
         torch.manual_seed(self.names.torch_seed("dropout", self.state.epoch, self.state.step, part))
 
     def _gradient(self, images: torch.Tensor, target: torch.Tensor, seed: int) -> torch.Tensor:
         """The loss of a batch; its gradient is left with the parameters."""
         self.optimiser.zero_grad(set_to_none=True)
-        parts = self._parts(len(images))
+        parts, loss = self._parts(len(images)), self._loss_for(images, target)
         if parts > 1:
-            return accumulate(
-                self.model, self.loss, images, target, parts=parts, logits=self._logits, seed=self._seed_part
-            )
+            return accumulate(self.model, loss, images, target, parts=parts, logits=self._logits, seed=self._seed_part)
         torch.manual_seed(seed)
-        value = self.loss(self.model.output(self._features(images)), target)
+        value = loss(self.model.output(self._features(images)), target)
         value.backward()
         return value.detach()
 
@@ -270,7 +278,10 @@ class Trainer:
         augment = None
         if options.augmentation is not None:
             drawn = partial(names.generator, "augmentation", state.epoch)
-            augment = Epoch(options.augmentation, self.used, self.training.contrasts, self.shown, drawn, self.device)
+            contrasts = self.training.contrasts
+            augment = Epoch(
+                options.augmentation, self.used, contrasts, self.shown, drawn, self.device, region=self.region
+            )
         self.model.train()
         self.batches = batches
         for group in self.optimiser.param_groups:
@@ -327,7 +338,7 @@ class Trainer:
         size, losses, batches = self.options.batch_size, [], []
         for k in range(0, len(self.validation_items), size):
             images, target = self._validation_batch(slice(k, k + size))
-            losses.append(self.loss(self._forward(images), target))
+            losses.append(self._loss_for(images, target)(self._forward(images), target))
             batches.append(self.validation_items[k : k + size] + self.training.count)
         values = torch.stack(losses).tolist()
         self._finite(values, 0, batches, "validation")
