@@ -223,6 +223,23 @@ def test_right_angles_come_after_the_affine_transformation(rng):
     np.testing.assert_allclose(found, np.flip(np.rot90(first, 3), 0), atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [(24, 17), (10, 12, 9)])
+def test_a_part_is_enlarged_to_the_whole(rng, size):
+    """Linear ramps stay linear: their corners say which part is shown."""
+    count, axes = 300, len(size)
+    drawn = affine_parameters(rng, count, Augmentation(**STILL, crop=0.6), size)
+    ramps = torch.from_numpy(np.indices(size, dtype=float)).expand(count, axes, *size)
+    shown = augment(ramps, ramps[:, :1] * 0, drawn)[0].numpy()
+    first, last = shown[(..., *[0] * axes)], shown[(..., *[-1] * axes)]
+    sides = np.array(size) - 1
+    share = (last - first) / sides
+    np.testing.assert_allclose(share, share[:, :1].repeat(axes, axis=1), atol=1e-9)
+    assert share.min() >= 0.6 - 1e-9 and share.max() <= 1 and share.min() < 0.62 and share.max() > 0.98
+    assert first.min() >= -1e-9 and (last <= sides + 1e-9).all()
+    place = first / (sides - (last - first))
+    assert place.min() < 0.05 and place.max() > 0.95 and abs(place.mean() - 0.5) < 6 * (axes * count * 12) ** -0.5
+
+
 def test_chances_are_kept_and_what_is_off_draws_nothing(rng):
     drawn = affine_parameters(rng, 4000, Augmentation(chance=0.3), (32, 32))
     still = (drawn.angle == 0) & (drawn.scale == 1).all(axis=1) & (drawn.translation == 0).all(axis=1)

@@ -5,7 +5,7 @@ input at
 
     ``(R S)^T (o - c) + c + t``
 
-with ``R`` the rotation by the drawn angle, ``S = diag(1 / scale)``, ``c = 0.5 * shape`` and ``t`` in whole pixels.
+with ``R`` the rotation by the drawn angle, ``S = diag(1 / scale)``, ``c = 0.5 * shape`` and ``t`` in pixels.
 A volume is turned in one of its three coordinate planes, drawn anew each time, and scaled and shifted along all axes;
 all this in voxels, whatever their size in mm. Image and label are interpolated linearly, and what lies outside is zero
 (the mean intensity of a normalised image). A value next to the border is interpolated between the border pixel and that
@@ -38,7 +38,7 @@ class AffineParameters:
     ----------
     angle : (n,) degrees.
     scale : (n, d) factors along the axes; above 1 enlarges what is seen.
-    translation : (n, d) whole pixels along the axes.
+    translation : (n, d) pixels along the axes; whole ones unless a part is shown.
     plane : (n,) in which of the :data:`PLANES` volumes are turned; None: all in the first.
     right_angles : (n,) how many right angles an item is then turned by, from the first axis to the second; None: none.
     flipped : (n, d) which axes are turned round at last; None: none.
@@ -93,8 +93,10 @@ def affine_parameters(
 
     The angle is uniform in ±``rotation_degrees``, each scale uniform in 1 ± ``scale``, each translation uniform in
     ±``translation`` of the size and then rounded to whole pixels; each plane of a volume is as likely as the others.
-    An item stays as it is with the chance that ``chance`` leaves. With the chance ``right_angles`` it is turned by one,
-    two or three of them, each as likely; ``flips`` turn round each of some axes, or all of them together.
+    Below 1, ``crop`` shows a part of an item, enlarged to its size: the same share of each side, uniform in ``crop`` to
+    1, at a uniform place. An item stays as it is with the chance that ``chance`` leaves. With the chance
+    ``right_angles`` it is turned by one, two or three of them, each as likely; ``flips`` turn round each of some axes,
+    or all of them together.
     """
     axes = len(size)
     angle = rng.uniform(-augmentation.rotation_degrees, augmentation.rotation_degrees, n)
@@ -102,6 +104,11 @@ def affine_parameters(
     reach = augmentation.translation * np.asarray(size, float)
     translation = np.round(rng.uniform(-1, 1, (n, axes)) * reach)
     plane = rng.integers(len(PLANES), size=n) if axes == 3 else None
+    if augmentation.crop < 1:
+        share = rng.uniform(augmentation.crop, 1, (n, 1))
+        middle, room = 0.5 * np.asarray(size), 1 - share
+        scale = scale / share
+        translation = translation + rng.uniform(-room * middle, room * (np.asarray(size) - 1 - middle))
     if augmentation.chance < 1:
         kept = rng.random(n) >= augmentation.chance
         angle[kept], scale[kept], translation[kept] = 0.0, 1.0, 0.0

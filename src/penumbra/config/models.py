@@ -263,6 +263,7 @@ class Augmentation(Model):
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 20.0
     translation: Fraction = 0.03
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     right_angles: Fraction = 0.0
     flips: Flips | None = None
     elastic: Elastic | None = None
