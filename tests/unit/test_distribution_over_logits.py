@@ -120,15 +120,28 @@ def test_without_spread_it_is_the_cross_entropy_summed_over_places():
     torch.testing.assert_close(loss, expected)
 
 
-def test_a_mask_leaves_places_out():
-    found = normal(channels=1).tempered(0)
+def test_outside_a_mask_the_covariance_is_left_out():
+    found = normal(channels=1)
+    parameters = [t.detach().clone().requires_grad_() for t in (found.mean, found.factor, found.diagonal)]
     target = torch.randint(2, (2, 1, 3, 2)).double()
     mask = torch.zeros(2, 3, 2, dtype=torch.bool)
     mask[:, 0, 0] = True
-    loss = monte_carlo_likelihood(output(found), target, samples=2, mask=mask)
-    logits = found.mean[:, 0, 0, 0]
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target[:, 0, 0, 0])
-    torch.testing.assert_close(loss, expected)
+    draws = LowRankNormal(*parameters).within(mask).sample(4000)
+    away = (draws - parameters[0]).detach()[..., ~mask[0]]
+    assert away.var().item() == pytest.approx(1e-5, rel=0.1)
+    torch.manual_seed(3)
+    loss = monte_carlo_likelihood(output(LowRankNormal(*parameters)), target, samples=6, mask=mask)
+    seen = mask.double()
+    torch.manual_seed(3)
+    by_hand = LowRankNormal(found.mean, found.factor * seen[:, None, None], found.diagonal * seen[:, None] + 1e-5)
+    torch.testing.assert_close(loss, monte_carlo_likelihood(output(by_hand), target, samples=6))
+    loss.backward()
+    for parameter, is_mean in zip(parameters, (True, False, False), strict=True):
+        assert (parameter.grad[..., ~mask[0]] != 0).any() == is_mean
+        assert (parameter.grad[..., mask[0]] != 0).any()
+    nowhere = monte_carlo_likelihood(output(found), target, samples=6, mask=torch.zeros_like(mask))
+    of_mean = torch.nn.functional.binary_cross_entropy_with_logits(found.mean, target, reduction="sum") / 2
+    torch.testing.assert_close(nowhere, of_mean, rtol=0.01, atol=0.05)
 
 
 def test_gradients_are_right_and_extreme_logits_are_finite(rng):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from penumbra.augmentation.intensity import change
-from penumbra.config.models import Candidate, Dataset, Patches
+from penumbra.augmentation.epoch import Epoch
+from penumbra.config.models import Augmentation, Candidate, Dataset, Elastic, Intensity, Patches
 from penumbra.data.geometry import normalise
 from penumbra.networks.region import inside
 from penumbra.training import trainer as trainer_module
@@ -76,46 +76,84 @@ def test_prepared_images_are_zero_outside_the_region(tmp_path, rng, spacing):
             assert abs(within.mean()) < 1e-5 and abs(within.std() - 1) < 1e-5
 
 
-def test_intensities_change_inside_alone(rng):
-    images = torch.from_numpy(rng.normal(size=(2, 3, 6, 5)))
-    images[..., :2] = 0
-    images[:, 1, :, 3] = 0  # in one contrast, and so inside
-    parameters = torch.from_numpy(rng.uniform(1, 2, size=(2, 3, 2)))
-    found, everywhere = change(images, parameters, region=True), change(images, parameters)
-    assert (found[..., :2] == 0).all() and torch.equal(found[..., 2:], everywhere[..., 2:])
-    assert (everywhere[..., :2] != 0).all()
-    assert torch.equal(inside(found), inside(images))
+@pytest.mark.parametrize("mode", ["joint", "per_contrast"])
+def test_values_that_are_the_mean_are_no_holes(mode):
+    image = np.array([[[0, 0, 1, 2, 3]]], np.float32)
+    found = normalise(image, mode, image[0] != 0)
+    assert ((found != 0) == (image != 0)).all() and abs(found[0, 0, 3]) == np.float32(1e-6)
+
+
+def test_a_region_in_which_a_contrast_has_one_value_is_constant(tmp_path, rng):
+    image = rng.uniform(1, 2, size=(2, 8, 8, 4))
+    image[:, :3] = 0
+    image[:, :, :, 1] = 0
+    image[:, 5, 5, 1] = 2  # one voxel
+    image[1, 3:, :, 2] = 7  # one contrast has one value
+    image[:, 3:, 2:, 3] = 0
+    test_preprocess.write_cases(tmp_path, {"a": image})
+    prepared, slices = test_preprocess.run(tmp_path, crop=(8, 8), region="nonzero")
+    assert slices["constant"].tolist() == [0, 1, 1, 0]
+    assert not prepared[1:3].any() and (prepared[3] != 0).any()
+
+
+def known_region(rng, size, count=4):
+    y, *rest = np.indices(size)
+    distance = sum((at - side / 2) ** 2 for at, side in zip((y, *rest), size, strict=True)) ** 0.5
+    seen = torch.from_numpy(np.broadcast_to(distance < 0.4 * min(size), (count, 1, *size)).astype(np.float32))
+    return torch.from_numpy(rng.uniform(1, 2, size=(count, 2, *size)).astype(np.float32)) * seen, seen
+
+
+@pytest.mark.parametrize("size", [(64, 64), (110, 110), (21, 21, 14)])
+def test_changes_that_move_nothing_leave_the_region_as_it_is(rng, size):
+    images, seen = known_region(rng, size)
+    options = Augmentation(chance=0, right_angles=0, intensity=Intensity(chance=1.0, shift=(5, 5)))
+    epoch = Epoch(options, 4, 2, size, lambda *more: rng, torch.device("cpu"), region=True)
+    found, labels = epoch(images, seen, slice(0, 4))
+    assert labels.shape == seen.shape and torch.equal(inside(found), seen > 0)
+    torch.testing.assert_close(found, (images + 5) * seen, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (21, 21, 14)])
+def test_the_region_moves_as_a_label_does(rng, size):
+    images, seen = known_region(rng, size)
+    options = Augmentation(
+        right_angles=1.0, elastic=Elastic(chance=1.0, spacing=8, amplitude=3), intensity=Intensity(shift=(-1, 1))
+    )
+    epoch = Epoch(options, 4, 2, size, lambda *more: rng, torch.device("cpu"), region=True)
+    found, labels = epoch(images, seen, slice(0, 4))
+    assert torch.equal(inside(found), labels >= 0.5)
+    assert not torch.equal(inside(found), seen > 0)
+    everywhere = Epoch(options, 4, 2, size, lambda *more: rng, torch.device("cpu"))(images, seen, slice(0, 4))[0]
+    assert inside(everywhere).sum() > inside(found).sum()
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_patches_of_background_lie_inside(tmp_path, rng, monkeypatch, resident):
+def test_patches_lie_inside(tmp_path, rng, monkeypatch, resident):
     if not resident:
         monkeypatch.setattr("penumbra.training.slices.free_memory", lambda device: 0)
     data = cut(make_data(tmp_path / "data", rng, size=(16, 12, 9), contrasts=2), rng)
+    data.images[1] = 0
+    data.images[1, 1, 3:6, 4, 4] = 1  # a region that is hardly ever met by chance
     items = Slices(data.images, data.targets, np.arange(2), hard=True, device=torch.device("cpu"))
     chosen = np.repeat([0, 1], 100)
-    for region in (True, False):
-        middles = Sampler(items, Patches(size=(4, 4, 4), foreground=0.0), region=region).middles(rng, chosen)
+    for foreground, region in ((0.0, True), (0.0, False), (1.0, True), (1.0, False)):
+        middles = Sampler(items, Patches(size=(4, 4, 4), foreground=foreground), region=region).middles(rng, chosen)
         at = (chosen, *middles.T)
-        assert not (data.targets[:, 0, 0][at] >= 0.5).any()
-        assert (data.images[:, 0][at] == 0).any() != region
+        marked, seen = data.targets[:, 0, 0][at] >= 0.5, (data.images != 0).any(axis=1)[at]
+        assert seen.all() == region
+        assert (marked[:100] == foreground).all(), "the first item has both within its region"
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_the_likelihood_does_not_look_outside(tmp_path, rng, parts):
-    """Labels outside change nothing of a training; without a region they do."""
+def test_the_likelihood_is_told_the_region(tmp_path, rng, parts):
+    """A training with a region differs from one without, also where a batch passes in parts."""
     data = cut(make_data(tmp_path / "data", rng, contrasts=1), rng)
-    candidate = stochastic(augmentation=None, epochs=1, gradient_accumulation=parts)
     found = {}
     for name, dataset in (("region", with_region(make_dataset())), ("all", make_dataset())):
-        targets = data.targets.copy()
-        for side in ("a", "b"):
-            np.save(data.labels / "prepared.npy", targets)
-            folder = run(tmp_path / name / side, data, candidate, dataset)[1]
-            found[name, side] = [(folder / f).read_bytes() for f in ("weights.safetensors", "history.csv")]
-            targets[..., : targets.shape[-1] // 3] = 1 - targets[..., : targets.shape[-1] // 3]
-    assert found["region", "a"] == found["region", "b"] != found["all", "a"]
-    assert found["all", "a"] != found["all", "b"]
+        candidate = stochastic(augmentation=None, epochs=1, gradient_accumulation=parts)
+        folder = run(tmp_path / name, data, candidate, dataset)[1]
+        found[name] = [(folder / f).read_bytes() for f in ("weights.safetensors", "history.csv")]
+    assert found["region"] != found["all"]
 
 
 def test_the_mask_of_a_patch_is_that_of_its_middle(tmp_path, rng, monkeypatch):
@@ -144,7 +182,11 @@ def test_other_losses_take_no_mask(tmp_path, rng):
     data = cut(make_data(tmp_path / "data", rng), rng)
     candidate = make_candidate(augmentation=None, epochs=1)
     both = [run(tmp_path / n, data, candidate, d)[1] for n, d in (("a", make_dataset()), ("b", with_region(make_dataset())))]  # fmt: skip
-    assert outputs(both[0]) == outputs(both[1])
+    assert outputs(both[0])[:2] == outputs(both[1])[:2]
+    with np.load(both[0] / "progression.npz") as whole, np.load(both[1] / "progression.npz") as within:
+        edge = data.images.shape[-1] // 3
+        assert whole["predictions"][..., :edge].any() and not within["predictions"][..., :edge].any()
+        np.testing.assert_array_equal(whole["predictions"][..., edge:], within["predictions"][..., edge:])
 
 
 def test_prediction_and_samples_are_background_outside(world, rng):

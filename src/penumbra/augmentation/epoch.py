@@ -11,6 +11,7 @@ import torch
 from penumbra.augmentation.affine import affine_parameters, sampled, sampling_grid
 from penumbra.augmentation.elastic import Displacement
 from penumbra.augmentation.intensity import change, intensity_parameters
+from penumbra.networks.region import inside
 
 if TYPE_CHECKING:
     from penumbra.config.models import Augmentation
@@ -54,7 +55,13 @@ class Epoch:
         grid = sampling_grid(self._theta[chosen], tuple(images.shape[2:]))
         if self._elastic is not None:
             grid = grid + self._elastic.draw(self._generator("elastic", chosen.start), len(grid))
+        if self._region:
+            labels = torch.cat([labels.to(images.dtype), inside(images).to(images.dtype)], dim=1)
         images, labels = sampled(images, labels, grid)
         if self._intensity is not None:
-            images = change(images, self._intensity[chosen], region=self._region)
+            images = change(images, self._intensity[chosen])
+        if self._region:
+            # The region moves as a label does; what interpolation and intensities put outside it is taken away.
+            labels, seen = labels[:, :-1], labels[:, -1:] >= 0.5
+            images = images * seen
         return images, labels

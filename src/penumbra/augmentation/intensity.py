@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from penumbra.networks.region import inside
-
 if TYPE_CHECKING:
     from penumbra.config.models import Intensity
 
@@ -23,9 +21,7 @@ def intensity_parameters(rng: np.random.Generator, n: int, contrasts: int, optio
     return np.stack([scale, shift], axis=2)
 
 
-def change(images: torch.Tensor, parameters: torch.Tensor, *, region: bool = False) -> torch.Tensor:
-    """Images (B, C, ...) with parameters (B, C, 2) of :func:`intensity_parameters`; where they have a ``region``, what
-    is outside stays 0."""
+def change(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+    """Images (B, C, ...) with parameters (B, C, 2) of :func:`intensity_parameters`."""
     scale, shift = parameters.to(images).reshape(*parameters.shape[:2], *[1] * (images.ndim - 2), 2).unbind(-1)
-    changed = images * scale + shift
-    return changed * inside(images) if region else changed
+    return images * scale + shift

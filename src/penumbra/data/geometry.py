@@ -10,7 +10,8 @@ volumes, resamples Z with the same splines too. The result is cropped or zero-pa
 too: the window begins at ``round((m - size) / 2)``, halves rounded to even; a negative start pads. The way back fills
 with zeros what was cropped, drops what was padded, and resamples with order 1 to exactly the native shape.
 
-**Normalisation** follows, on the cropped item, padding included. Thesis section 4.3.3, table 4.1.
+**Normalisation** follows, on the cropped item, padding included, or on its region of interest alone. Thesis section
+4.3.3, table 4.1.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from penumbra import files
 from penumbra.errors import PenumbraError
 
 UNDO_ORDER = 1
+HARDLY_ANYTHING = np.float32(1e-6)
+"""What a normalised voxel inside a region of interest is at least, so that 0 says what is outside."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +139,15 @@ def normalise(
 
     ``joint``: one mean and standard deviation over all contrasts, n - 1 in the denominator (what gave the published
     numbers). ``per_contrast``: each contrast by itself, n in the denominator. A constant array becomes zeros. Where
-    there is a region ``inside`` (H, W) or (H, W, D), its voxels alone are looked at, and all others become 0.
+    there is a region ``inside`` (H, W) or (H, W, D), its voxels alone are looked at, all others become 0, and none of
+    its own stays 0 in all contrasts.
     """
     if inside is not None:
         found = np.zeros(image.shape, np.float32)
         if inside.any():
-            found[:, inside] = normalise(image[:, inside], mode)
+            values = normalise(image[:, inside], mode)
+            values[0, ~values.any(axis=0)] = HARDLY_ANYTHING
+            found[:, inside] = values
         return found
     values = image.astype(np.float64)
     axes, ddof = (tuple(range(image.ndim)), 1) if mode == "joint" else (tuple(range(1, image.ndim)), 0)

@@ -3,8 +3,9 @@
 ``images.npy`` ``(N, C, H, W)`` float32 holds every slice of every case, in the order of ``cases.tsv``, then along Z, or
 with a crop of three numbers ``(N, C, H, W, D)`` every case; ``slices.csv`` has a row for each (case, z, constant), z
 being 0 for a volume, ``geometry.json`` the way back to the native grid. Each item is resampled, cropped or padded, and
-normalised (:mod:`penumbra.data.geometry`). An item in which any contrast is constant, natively or after the crop, is
-marked ``constant`` (1, else 0) and holds zeros: the released code leaves such slices out.
+normalised (:mod:`penumbra.data.geometry`). An item in which any contrast is constant, natively, after the crop or
+within its region of interest, is marked ``constant`` (1, else 0) and holds zeros: the released code leaves such slices
+out.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def preprocess(
     ----------
     cases_folder, cases_table : ingested cases.
     prepared_folder : receives ``images.npy``, ``slices.csv`` and ``geometry.json``, whole or not at all.
-    geometry : spacing, crop, order of the splines for images and normalisation.
+    geometry : spacing, crop, order of the splines for images, normalisation and region of interest.
 
     Raises
     ------
@@ -110,15 +111,21 @@ def prepare_image(image: np.ndarray, case: CaseGeometry, geometry: Geometry) -> 
     ``(Z,)`` or ``(1,)`` bool.
     """
     prepared = to_items(to_prepared(image, case, geometry.image_order), case)
-    region = None
+    constant = _constant(to_items(image, case)) | _constant(prepared)
+    items = np.zeros(prepared.shape, dtype=np.float32)
+    region: np.ndarray | None = None
     if geometry.region == "nonzero":
         seen = (image != 0).any(axis=0).astype(np.float32)
         region = to_items(to_prepared(seen, case, order=1), case) >= 0.5
-    constant = _constant(to_items(image, case)) | _constant(prepared)
-    items = np.zeros(prepared.shape, dtype=np.float32)
+        constant |= np.array([_flat(item[:, where]) for item, where in zip(prepared, region, strict=True)])
     for at in np.flatnonzero(~constant):
         items[at] = normalise(prepared[at], geometry.normalisation, None if region is None else region[at])
     return items, constant
+
+
+def _flat(values: np.ndarray) -> bool:
+    """Whether some contrast of values ``(C, n)`` has one value, or there are none."""
+    return values.shape[1] == 0 or bool((np.ptp(values, axis=1) == 0).any())
 
 
 def _constant(items: np.ndarray) -> np.ndarray:

@@ -169,12 +169,16 @@ def _dress(effects: Axes) -> None:
     effects.tick_params(axis="x", labelsize=TINY)
 
 
+def _class_title(column: _Column, target: str) -> list[str]:
+    return _wrapped(f"{column.letter}: {target_title(target)}", CELL, TINY)
+
+
 def _titles(columns: dict[tuple[str, str], _Column], context: StudyContext) -> Iterator[tuple[str, list[str], float]]:
     """Each data set's name, the lines of its title, and how far above the first claim the last one stands."""
     for dataset in context.datasets.values():
-        within = sum(d == dataset.name and t != "image" for d, t in columns)
-        lines = _wrapped(dataset.short, CELL * max(1, within))
-        yield dataset.name, lines, 0.3 if within else 0.06
+        within = [_class_title(c, t) for (d, t), c in columns.items() if d == dataset.name and t != "image"]
+        lines = _wrapped(dataset.short, CELL * max(1, len(within)))
+        yield dataset.name, lines, max([0.06, *(0.1 + LINE * max(2, len(title)) for title in within)])
 
 
 def _head(columns: dict[tuple[str, str], _Column], context: StudyContext) -> float:
@@ -195,8 +199,8 @@ def _heads(
         page.text(columns[EVERYWHERE, EVERYWHERE].x, head - 0.06, "everywhere", ha="center", va="bottom", fontsize=TINY)
     for (_, target), column in columns.items():
         if target not in ("image", EVERYWHERE):
-            title = _wrapped(f"{column.letter}: {target_title(target)}", CELL, TINY)
-            page.text(column.x, head - 0.06, "\n".join(title), ha="center", va="bottom", fontsize=TINY)
+            title = "\n".join(_class_title(column, target))
+            page.text(column.x, head - 0.06, title, ha="center", va="bottom", fontsize=TINY)
     for dataset, lines, place in _titles(columns, context):
         where = columns[dataset, "image"].x, head - place
         page.text(*where, "\n".join(lines), ha="center", **bold | {"fontsize": TINY})

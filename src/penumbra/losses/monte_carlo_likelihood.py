@@ -20,12 +20,13 @@ from pydantic import Field
 
 from penumbra.errors import PenumbraError
 from penumbra.losses._outcomes import label_outcomes
+from penumbra.networks.distribution import LowRankNormal
 from penumbra.networks.output import ModelOutput
 
 NEEDS_DISTRIBUTION = True
 TAKES_MASK = True
 """It needs a distribution from the candidate's head; other losses work from logits and probabilities alone. If images
-have a region of interest, it looks nowhere else."""
+have a region of interest, it is told."""
 
 
 def monte_carlo_likelihood(
@@ -42,7 +43,8 @@ def monte_carlo_likelihood(
     ----------
     output : with a distribution, of an activation that knows logarithms (softmax, sigmoid).
     target : (B, K, ...) in [0, 1]. samples : M. antithetic : whether half of the draws mirror the others.
-    mask : (B, ...) or None; places that are False do not count.
+    mask : (B, ...) or None, a region of interest: where it is False the covariance is left out, whose best value would
+        be infinite where nothing varies (section 5.1); the mean is still held against the label there.
 
     Raises
     ------
@@ -55,13 +57,14 @@ def monte_carlo_likelihood(
             else "the loss monte_carlo_likelihood needs an activation that knows logarithms of probabilities",
             cure="give the candidate `head: {name: low_rank_normal, rank: 10}` and the activation softmax or sigmoid",
         )
-    logits = output.distribution.sample(samples, antithetic=antithetic)
+    distribution = output.distribution
+    if mask is not None and isinstance(distribution, LowRankNormal):
+        distribution = distribution.within(mask)
+    logits = distribution.sample(samples, antithetic=antithetic)
     logarithms = output.log_outcomes(logits.flatten(0, 1))  # (M B, G, outcomes, ...)
     label = label_outcomes(target, logarithms.shape[1]).to(logarithms.dtype)
     logarithms = logarithms.reshape(samples, len(target), *logarithms.shape[1:])
     places = (logarithms * label).sum(dim=(2, 3))
-    if mask is not None:
-        places = places * mask.to(places.dtype)
     likelihood = torch.logsumexp(places.flatten(2).sum(dim=2), dim=0) - math.log(samples)
     return -likelihood.mean()
 

@@ -7,6 +7,9 @@ from typing import Protocol
 
 import torch
 
+OUTSIDE = 1e-5
+"""The variance of a logit outside a region of interest."""
+
 
 class LogitDistribution(Protocol):
     """A distribution over logits from which whole images are drawn."""
@@ -69,6 +72,12 @@ class LowRankNormal:
         if temperature < 0:
             raise ValueError(f"a temperature is not negative, got {temperature}")
         return replace(self, factor=self.factor * temperature**0.5, diagonal=self.diagonal * temperature)
+
+    def within(self, mask: torch.Tensor) -> LowRankNormal:
+        """The covariance within a region of interest (B, ...) alone; elsewhere draws are the mean, but for a variance
+        of :data:`OUTSIDE`, as in the released code."""
+        seen = mask.to(self.mean.dtype)
+        return replace(self, factor=self.factor * seen[:, None, None], diagonal=self.diagonal * seen[:, None] + OUTSIDE)
 
     def scaled(self, channel: int, by: float) -> LowRankNormal:
         """The part of one channel in the factor multiplied by a number, -3 to 3 in figure 6; its sign matters, as it

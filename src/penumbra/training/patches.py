@@ -3,7 +3,7 @@
 A patch is a labelled part of a volume and the image around it: ``context`` voxels beyond each side, as a network
 without padding needs them. Its middle is a voxel of foreground with the chance ``foreground``, else one of background;
 of either, all are equally likely, and where an item has none the other is taken. Of images with a region of interest,
-the background within it is meant. Beyond a volume's border images and labels are 0.
+only what lies within it is meant. Beyond a volume's border images and labels are 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from penumbra.config.models import Patches
 
 BACKGROUND_TRIES = 100
-"""How often a voxel is drawn anew that turned out to be foreground or nothing, before the last one is taken."""
+"""How often a voxel is drawn anew that turned out to be none of the background, before the last one is taken, or one
+from a list of all where there is a region of interest."""
 
 
 class Sampler:
@@ -37,7 +38,8 @@ class Sampler:
 
     def _voxels(self, item: int) -> np.ndarray:
         if item not in self._foreground:
-            self._foreground[item] = self._items.foreground(item)
+            voxels = self._items.foreground(item)
+            self._foreground[item] = voxels[self._items.seen(item, voxels)] if self._region else voxels
         return self._foreground[item]
 
     def middles(self, rng: np.random.Generator, items: np.ndarray) -> np.ndarray:
@@ -53,8 +55,13 @@ class Sampler:
             # Of the same type, or numpy would convert all of them.
             at = np.searchsorted(voxels, voxels.dtype.type(drawn))
             free = at == len(voxels) or voxels[at] != drawn
-            if free and not (self._region and self._items.blank(item, drawn)):
-                break
+            if free and (not self._region or self._items.seen(item, np.array([drawn]))[0]):
+                return np.array(np.unravel_index(drawn, size))
+        if self._region:
+            every = np.flatnonzero(self._items.seen(item, slice(None)))
+            others = np.setdiff1d(every, voxels, assume_unique=True)
+            others = others if len(others) else every
+            drawn = int(others[rng.integers(len(others))]) if len(others) else drawn
         return np.array(np.unravel_index(drawn, size))
 
     def gather(self, items: np.ndarray, variants: np.ndarray, middles: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

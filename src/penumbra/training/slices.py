@@ -169,12 +169,14 @@ class Slices:
         label = np.asarray(self._labels[self._rows[item]])
         return np.flatnonzero((label >= 0.5).any(axis=(0, 1))).astype(np.int32)
 
-    def blank(self, item: int, voxel: int) -> bool:
-        """Whether all contrasts of an item are 0 at a voxel, given by its number in row-major order."""
-        if self.resident:
-            return not bool(self._image_tensor[item].flatten(1)[:, voxel].any())
+    def seen(self, item: int, voxels: np.ndarray | slice) -> np.ndarray:
+        """Whether some contrast of an item is not 0 at voxels given by their numbers in row-major order, booleans.
+
+        Read from the mapped file, since asking a GPU would wait for it.
+        """
         image = self._images[self._rows[item]]
-        return not image.reshape(len(image), -1)[:, voxel].any()
+        found: np.ndarray = (image.reshape(len(image), -1)[:, voxels] != 0).any(axis=0)
+        return found
 
     @property
     def size(self) -> tuple[int, ...]:

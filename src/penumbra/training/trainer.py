@@ -208,7 +208,7 @@ class Trainer:
         return self.model.output(torch.cat([self._logits(part) for part in images.tensor_split(parts)]))
 
     def _loss_for(self, images: torch.Tensor, target: torch.Tensor) -> Loss:
-        """The loss of a batch, which looks only at the images' region of interest if it can."""
+        """The loss of a batch, which is told the images' region of interest if it takes one."""
         if not self.masked:
             return self.loss
         return partial(self.loss, mask=centre(inside(images), target.shape[2:])[:, 0])
@@ -359,7 +359,8 @@ class Trainer:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
                 found = stitched(self.model.network, images, self.patches.size, context=self.patches.context)
             output = self.model.output(found.float())
-        self.progression.keep(self.state.epoch, output.probabilities)
+        maps = output.probabilities
+        self.progression.keep(self.state.epoch, maps * inside(images) if self.region else maps)
 
     def finish_epoch(self) -> bool:
         """Validate and keep the best weights; true when the training is over."""
