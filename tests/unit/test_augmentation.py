@@ -320,7 +320,10 @@ def test_points_that_all_move_by_the_amplitude_move_every_voxel_by_it():
 def test_an_epoch_makes_all_changes_in_order_and_the_same_again(rng):
     seed, size, device = int(rng.integers(2**32)), (16, 16), torch.device("cpu")
     options = Augmentation(
-        right_angles=0.5, flips=Flips(), elastic=Elastic(chance=1.0, spacing=8), intensity=Intensity(shift=(-1, 1))
+        right_angles=0.5,
+        flips=Flips(),
+        elastic=Elastic(chance=1.0, spacing=8),
+        intensity=Intensity(chance=1.0, shift=(-1, 1)),
     )
     images = torch.from_numpy(rng.normal(size=(6, 2, *size)).astype(np.float32))
     labels = torch.from_numpy(rng.integers(0, 2, size=(6, 1, *size)).astype(np.float32))

@@ -117,7 +117,9 @@ def test_changes_that_move_nothing_leave_the_region_as_it_is(rng, size):
 def test_the_region_moves_as_a_label_does(rng, size):
     images, seen = known_region(rng, size)
     options = Augmentation(
-        right_angles=1.0, elastic=Elastic(chance=1.0, spacing=8, amplitude=3), intensity=Intensity(shift=(-1, 1))
+        right_angles=1.0,
+        elastic=Elastic(chance=1.0, spacing=8, amplitude=3),
+        intensity=Intensity(chance=1.0, shift=(-1, 1)),
     )
     epoch = Epoch(options, 4, 2, size, lambda *more: rng, torch.device("cpu"), region=True)
     found, labels = epoch(images, seen, slice(0, 4))
