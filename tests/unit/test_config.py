@@ -241,6 +241,7 @@ def test_a_distribution_is_missed_where_the_training_is(root):
         ({"intensity": {"shift": [1, 0]}}, "from the smaller to the larger"),
         ({"elastic": {"spacing": 1}}, "spacing"),
         ({"right_angles": 1.5}, "right_angles"),
+        ({"crop": 0.7, "chance": 0}, "whose chance is 0"),
     ],
 )
 def test_changes_of_items_that_cannot_be_are_refused(root, augmentation, says):

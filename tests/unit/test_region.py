@@ -10,6 +10,7 @@ import torch
 
 from penumbra.augmentation.epoch import Epoch
 from penumbra.config.models import Augmentation, Candidate, Dataset, Elastic, Intensity, Patches
+from penumbra.data.case import IMAGE, read_class_map, read_nifti, write_nifti
 from penumbra.data.geometry import normalise
 from penumbra.networks.region import inside
 from penumbra.training import trainer as trainer_module
@@ -19,6 +20,7 @@ from penumbra.training.slices import Slices
 from . import test_preprocess
 from .small_training import make_candidate, make_data, make_dataset
 from .test_inference import predictor_of, switches, world
+from .test_inference import run as infer_run
 from .test_training import outputs, run
 
 __all__ = ["switches", "world"]
@@ -201,3 +203,17 @@ def test_prediction_and_samples_are_background_outside(world, rng):
     for maps, before in ((found.probabilities, whole.probabilities), (found.samples, whole.samples)):
         assert before[..., :edge].any() and not maps[..., :edge].any()
         assert torch.equal(maps[..., edge:], before[..., edge:]) and maps.any()
+
+
+def test_written_predictions_and_samples_are_background_outside_the_native_region(tmp_path, world, rng):
+    data, recipe, dataset, weights = world(classes=2, members=2, activation="softmax", evaluation={"readers": True})
+    drawn = Candidate.model_validate(recipe.model_dump() | {"predictor": {"name": "independent_draws", "samples": 3}})
+    image = tmp_path / "cases/case-5" / IMAGE
+    seen = rng.uniform(size=read_nifti(image)[0].shape) < 0.5
+    write_nifti(image, seen.astype(np.float32), np.diag([0.5, 0.7, 8, 1.0]))
+    whole, _ = infer_run(tmp_path, data, drawn, dataset, weights, name="whole")
+    within, _ = infer_run(tmp_path, data, drawn, with_region(dataset), weights, name="within")
+    for file in ("case-5.nii.gz", "samples/case-5.nii.gz"):
+        before, after = read_class_map(whole / file), read_class_map(within / file)
+        assert before[:, ~seen].any() and not after[:, ~seen].any()
+        np.testing.assert_array_equal(after[:, seen], before[:, seen])

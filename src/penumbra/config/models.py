@@ -269,6 +269,14 @@ class Augmentation(Model):
     elastic: Elastic | None = None
     intensity: Intensity | None = None
 
+    @model_validator(mode="after")
+    def _bear(self) -> Augmentation:
+        if self.crop < 1 and self.chance == 0:
+            raise ValueError(
+                "crop goes with the affine transformation, whose chance is 0; raise chance, or leave it out"
+            )
+        return self
+
 
 class EarlyStopping(Model):
     """When to stop. ``reset_counter: false`` counts all epochs without improvement, as the released code does."""

@@ -159,6 +159,17 @@ def _write_rows(path: Path, rows: list[Row]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
+def _seen(image: Path) -> np.ndarray:
+    """Where some contrast of a case's image is not 0, (X, Y, Z): on the prepared grid its region of interest is known
+    already, but the way back interpolates across its border."""
+    from penumbra.data.case import read_nifti
+
+    values, _ = read_nifti(image)
+    contrasts = values if values.ndim == 4 else values[..., np.newaxis]
+    found: np.ndarray = (contrasts != 0).any(axis=3)
+    return found
+
+
 def discard(probabilities: np.ndarray, below: float) -> np.ndarray:
     """Probabilities with values ``<= below`` set to 0 (released code's ``discard_noise``)."""
     return np.where(probabilities <= np.float32(below), np.float32(0), probabilities)
@@ -243,10 +254,18 @@ def infer(
             for case in cases["test"]:
                 found = counted(case, sampled=dataset.evaluation.readers)
 
-                def native(maps: torch.Tensor, geometry: CaseGeometry = geometries[case]) -> np.ndarray:
-                    return np.clip(to_native(from_items(maps.numpy(), geometry), geometry), 0, 1).astype(np.float32)
+                image = cases_folder / case / IMAGE
+                seen_there = _seen(image) if dataset.geometry.region == "nonzero" else None
 
-                affine = read_affine(cases_folder / case / IMAGE)
+                def native(
+                    maps: torch.Tensor,
+                    geometry: CaseGeometry = geometries[case],
+                    seen_there: np.ndarray | None = seen_there,
+                ) -> np.ndarray:
+                    found = np.clip(to_native(from_items(maps.numpy(), geometry), geometry), 0, 1).astype(np.float32)
+                    return found if seen_there is None else found * seen_there
+
+                affine = read_affine(image)
                 maps = discard(native(found.probabilities), dataset.evaluation.discard_below)
                 write_class_map(folder / f"{case}.nii.gz", maps, affine)
                 if found.samples is not None:
