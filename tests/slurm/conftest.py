@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,5 +34,10 @@ def typed(slurm: Cluster, place: Path, *arguments: str) -> subprocess.Popen[str]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.Popen(
         ["snakemake", "--profile", "slurm", "-j", "40", *arguments], cwd=place, env=slurm.environment | {"PATH": path},
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_heeds_ctrl_c,
     )  # fmt: skip
+
+
+def _heeds_ctrl_c() -> None:
+    """As at a terminal; tests that a shell runs in the background ignore SIGINT, and would hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
