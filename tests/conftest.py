@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,15 @@ def _seed() -> int:
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Fresh random numbers at every run of the tests; the report's first lines say how to repeat them."""
     return np.random.default_rng([_seed(), *request.node.nodeid.encode()])
+
+
+@pytest.fixture(autouse=True)
+def _switches_of_torch() -> Iterator[None]:
+    """Training and inference set switches of the whole process; the next test finds them as at its start."""
+    yield
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
