@@ -32,8 +32,11 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 @pytest.fixture(autouse=True)
 def _switches_of_torch() -> Iterator[None]:
     """Training and inference set switches of the whole process; the next test finds them as at its start."""
+    before = sys.modules.get("torch")
+    threads = None if before is None else before.get_num_threads()
     yield
     if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads or torch.get_num_threads())
         torch.set_flush_denormal(False)
         torch.use_deterministic_algorithms(False)
 

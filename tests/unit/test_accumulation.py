@@ -17,7 +17,7 @@ from penumbra.training.memory import smaller, used_up
 from penumbra.training.model import build_model
 
 from .small_training import make_candidate, make_data, make_dataset
-from .test_training import history, outputs, run, switches  # noqa: F401
+from .test_training import history, outputs, run
 
 
 def batch(rng, classes, size=(8, 12), count=7):

@@ -22,9 +22,9 @@ from penumbra.training.model import build_model, copy_state, save_weights
 
 from .small_training import make_dataset
 from .test_evaluate import Run
-from .test_inference import predictor_of, run, switches, world
+from .test_inference import predictor_of, run, world
 
-__all__ = ["switches", "world"]
+__all__ = ["world"]
 
 
 def overlap(a, b, classes, *, dice=False):

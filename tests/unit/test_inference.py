@@ -20,13 +20,6 @@ from .small_training import make_candidate, make_data, make_dataset
 NATIVE = (23, 11)
 
 
-@pytest.fixture(autouse=True)
-def switches():
-    yield
-    torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(False)
-
-
 def affine_of(number):
     return np.diag([0.5, 0.7, 3 + number, 1.0])
 

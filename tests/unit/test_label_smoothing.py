@@ -18,14 +18,8 @@ from .small_training import arguments, make_candidate, make_data, make_dataset
 
 
 @pytest.fixture(autouse=True)
-def switches(rng):
-    """Training sets process-wide switches of torch; put them back for other tests."""
+def seeded(rng):
     torch.manual_seed(int(rng.integers(2**62)))
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from penumbra.training.slices import Slices
 
 from . import test_preprocess
 from .small_training import make_candidate, make_data, make_dataset
-from .test_inference import predictor_of, switches, world
+from .test_inference import predictor_of, world
 from .test_inference import run as infer_run
 from .test_training import outputs, run
 
-__all__ = ["switches", "world"]
+__all__ = ["world"]
 
 STOCHASTIC = {
     "head": {"name": "low_rank_normal", "rank": 2}, "loss": {"name": "monte_carlo_likelihood", "samples": 4},

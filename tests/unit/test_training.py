@@ -27,16 +27,6 @@ from penumbra.training.model import build_model, load_weights, save_weights
 from .small_training import arguments, make_candidate, make_data, make_dataset
 
 
-@pytest.fixture(autouse=True)
-def switches():
-    """Training sets process-wide switches of torch; put them back for other tests."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture
 def data(tmp_path, rng):
     return make_data(tmp_path / "data", rng)

@@ -25,16 +25,6 @@ from .small_training import arguments, make_candidate, make_data, make_dataset
 SIZE = (16, 12, 9)
 
 
-@pytest.fixture(autouse=True)
-def switches():
-    """Training sets process-wide switches of torch; put them back for other tests."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(False)
-
-
 def candidate(**options):
     return make_candidate(**{"network": {"name": "unet3d", "dropout": 0.2}, "batch_size": 2, **options})
 

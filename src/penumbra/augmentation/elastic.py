@@ -1,7 +1,7 @@
 """Random smooth displacement of training items, batched on the device: free-form deformation by cubic B-splines.
 
-Control points lie ``spacing`` voxels apart over the item, and one beyond each border; each is displaced along every
-axis by an amount that is uniform in +-``amplitude`` voxels, and all voxels between them follow the tensor product of
+Control points lie ``spacing`` voxels apart over the item and beyond its borders; each is displaced along every axis
+by an amount that is uniform in ±``amplitude`` voxels, and all voxels between them follow the tensor product of
 cubic B-splines (Rueckert et al. 1999, IEEE TMI 18, Eq. 1). The spline averages over four control points an axis, so
 that a voxel moves less than ``amplitude``. The displacement is added to where a point of the output takes its value.
 """
